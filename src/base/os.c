@@ -1,0 +1,192 @@
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+int (*os_fault_hook)(const char *call);
+
+static int fault(const char *call)
+{
+	return os_fault_hook ? os_fault_hook(call) : 0;
+}
+
+/* True when the call may go on; else errno is the injected failure. */
+static int allowed(const char *call)
+{
+	int errnum = fault(call);
+
+	if (errnum)
+		errno = errnum;
+	return errnum == 0;
+}
+
+int os_open(const char *path, int flags, int *ret_fd, struct err *e)
+{
+	int fd = -1;
+
+	if (allowed("open"))
+		do
+			fd = open(path, flags | O_CLOEXEC, 0666);
+		while (fd < 0 && errno == EINTR);
+	if (fd < 0)
+		return err_sys(e, errno, "cannot open '%s'", path);
+	*ret_fd = fd;
+	return OK;
+}
+
+void os_close(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+int os_pread(int fd, void *p, size_t n, uint64_t off, size_t *ret_n, struct err *e)
+{
+	size_t got = 0;
+
+	while (got < n) {
+		ssize_t r = -1;
+
+		if (allowed("pread"))
+			r = pread(fd, (char *)p + got, n - got, (off_t)(off + got));
+		if (r == 0)
+			break;
+		if (r > 0)
+			got += (size_t)r;
+		else if (errno != EINTR)
+			return err_sys(e, errno, "cannot read %zu bytes at %llu", n,
+				(unsigned long long)off);
+	}
+	*ret_n = got;
+	return OK;
+}
+
+int os_pread_nowait(int fd, void *p, size_t n, uint64_t off, size_t *ret_n, struct err *e)
+{
+	struct iovec iov = { p, n };
+	ssize_t r = -1;
+
+	if (allowed("preadv2"))
+		do
+			r = preadv2(fd, &iov, 1, (off_t)off, RWF_NOWAIT);
+		while (r < 0 && errno == EINTR);
+	if (r >= 0) {
+		*ret_n = (size_t)r;
+		return OK;
+	}
+	if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
+		return os_pread(fd, p, n, off, ret_n, e);
+	if (errno == EAGAIN)
+		return ERR_AGAIN; /* the usual case of a cold page: no text */
+	return err_sys(e, errno, "cannot read %zu bytes at %llu", n, (unsigned long long)off);
+}
+
+static int pwrite_all(const char *call, int fd, const void *p, size_t n, uint64_t off, int flags,
+	struct err *e)
+{
+	size_t put = 0;
+
+	while (put < n) {
+		struct iovec iov = { (char *)p + put, n - put };
+		ssize_t r = -1;
+
+		if (allowed(call))
+			r = pwritev2(fd, &iov, 1, (off_t)(off + put), flags);
+		if (r > 0)
+			put += (size_t)r;
+		else if (r == 0 || errno != EINTR)
+			return err_sys(e, r == 0 ? EIO : errno, "cannot write %zu bytes at %llu", n,
+				(unsigned long long)off);
+	}
+	return OK;
+}
+
+int os_pwrite(int fd, const void *p, size_t n, uint64_t off, struct err *e)
+{
+	return pwrite_all("pwrite", fd, p, n, off, 0, e);
+}
+
+int os_pwrite_dsync(int fd, const void *p, size_t n, uint64_t off, struct err *e)
+{
+	return pwrite_all("pwrite_dsync", fd, p, n, off, RWF_DSYNC, e);
+}
+
+int os_fdatasync(int fd, struct err *e)
+{
+	if (!allowed("fdatasync") || fdatasync(fd) != 0)
+		return err_sys(e, errno, "cannot sync data to disk");
+	return OK;
+}
+
+int os_fsync(int fd, struct err *e)
+{
+	if (!allowed("fsync") || fsync(fd) != 0)
+		return err_sys(e, errno, "cannot sync to disk");
+	return OK;
+}
+
+int os_ftruncate(int fd, uint64_t size, struct err *e)
+{
+	if (!allowed("ftruncate") || ftruncate(fd, (off_t)size) != 0)
+		return err_sys(e, errno, "cannot truncate to %llu bytes", (unsigned long long)size);
+	return OK;
+}
+
+int os_reserve(int fd, uint64_t off, uint64_t n, struct err *e)
+{
+	int r = -1;
+
+	if (allowed("fallocate"))
+		do
+			r = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)n);
+		while (r < 0 && errno == EINTR);
+	if (r == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
+		return OK;
+	return err_sys(e, errno, "cannot reserve %llu bytes", (unsigned long long)n);
+}
+
+int os_size(int fd, uint64_t *ret_size, struct err *e)
+{
+	struct stat st;
+
+	if (!allowed("fstat") || fstat(fd, &st) != 0)
+		return err_sys(e, errno, "cannot stat");
+	*ret_size = (uint64_t)st.st_size;
+	return OK;
+}
+
+int os_rename(const char *from, const char *to, struct err *e)
+{
+	if (!allowed("rename") || rename(from, to) != 0)
+		return err_sys(e, errno, "cannot rename '%s' to '%s'", from, to);
+	return OK;
+}
+
+int os_unlink(const char *path, struct err *e)
+{
+	if (!allowed("unlink") || unlink(path) != 0)
+		return err_sys(e, errno, "cannot remove '%s'", path);
+	return OK;
+}
+
+int os_sync_dir_of(const char *path, struct err *e)
+{
+	char dir[PATH_MAX];
+	const char *slash = strrchr(path, '/');
+	int n = slash ? (int)(slash - path) : 0;
+	int fd = -1;
+	int rc;
+
+	snprintf(dir, sizeof(dir), "%.*s", slash ? (n ? n : 1) : 1, slash ? path : ".");
+	rc = os_open(dir, O_RDONLY | O_DIRECTORY, &fd, e);
+	if (rc == OK)
+		rc = os_fsync(fd, e);
+	os_close(fd);
+	return rc;
+}

@@ -1,0 +1,46 @@
+/* System calls on files. Everything that touches a disk goes through here, so
+ * that a test can fail the n-th call (tests/fault). Interrupted calls are repeated,
+ * short ones completed. Descriptors are always close-on-exec. */
+#ifndef BASE_OS_H
+#define BASE_OS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/compiler.h"
+#include "base/err.h"
+
+/** Open @path with open(2)'s @flags (O_CLOEXEC is added), mode 0666 less the umask. */
+MUST_CHECK int os_open(const char *path, int flags, int *ret_fd, struct err *e);
+/** Close; -1 is fine. */
+void os_close(int fd);
+/** Read exactly @n bytes at @off. *ret_n is short only at the end of the file. */
+MUST_CHECK int os_pread(int fd, void *p, size_t n, uint64_t off, size_t *ret_n, struct err *e);
+/** As os_pread(), but ERR_AGAIN when that would have to wait for the disk
+ * (preadv2 with RWF_NOWAIT). May give a short count: what was there at once. Where the file
+ * system knows no RWF_NOWAIT it reads and may wait. */
+MUST_CHECK int os_pread_nowait(
+	int fd, void *p, size_t n, uint64_t off, size_t *ret_n, struct err *e);
+/** Write all of @n bytes at @off. ERR_NOSPC when the disk or quota is full. */
+MUST_CHECK int os_pwrite(int fd, const void *p, size_t n, uint64_t off, struct err *e);
+/** As os_pwrite(), durable on return (pwritev2 with RWF_DSYNC). */
+MUST_CHECK int os_pwrite_dsync(int fd, const void *p, size_t n, uint64_t off, struct err *e);
+/** A failure is final: never sync again and believe it (R6). */
+MUST_CHECK int os_fdatasync(int fd, struct err *e);
+MUST_CHECK int os_fsync(int fd, struct err *e);
+MUST_CHECK int os_ftruncate(int fd, uint64_t size, struct err *e);
+/** Reserve disk blocks for [off, off + n) without changing the file's size. Where the file
+ * system cannot, it does nothing and returns OK. */
+MUST_CHECK int os_reserve(int fd, uint64_t off, uint64_t n, struct err *e);
+MUST_CHECK int os_size(int fd, uint64_t *ret_size, struct err *e);
+MUST_CHECK int os_rename(const char *from, const char *to, struct err *e);
+/** ERR_NOENT when there was none. */
+MUST_CHECK int os_unlink(const char *path, struct err *e);
+/** Sync the folder that holds @path, so that a rename or a new file there is durable. */
+MUST_CHECK int os_sync_dir_of(const char *path, struct err *e);
+
+/** Fault injection (tests only): when set, asked before each call with its name
+ * ("pwrite", "fdatasync" ...); a value other than 0 is the errno the call fails with. */
+extern int (*os_fault_hook)(const char *call);
+
+#endif

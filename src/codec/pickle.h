@@ -1,0 +1,48 @@
+/* Reading pickles: protocols 0 to 5 and zodbpickle's opcodes. Nothing is executed or
+ * imported; a global is either one of a short table with a plain meaning here
+ * (zodbpickle.binary, builtins' bytes, bytearray, set, frozenset, complex is refused;
+ * _codecs.encode(str, 'latin1'), copyreg._reconstructor for object without state,
+ * ZopeUndo.Prefix.Prefix) or an error, unless PICKLE_KEEP_GLOBALS is given. */
+#ifndef CODEC_PICKLE_H
+#define CODEC_PICKLE_H
+
+#include "base/arena.h"
+#include "base/compiler.h"
+#include "base/err.h"
+#include "base/slice.h"
+#include "codec/val.h"
+
+enum pickle_flags {
+	PICKLE_KEEP_GLOBALS = 1, /* unknown globals, REDUCE, BUILD ... become VAL_GLOBAL/VAL_REDUCE */
+};
+
+struct pickle_limits {
+	uint32_t depth;      /* nesting of containers */
+	uint32_t memo;       /* entries */
+	uint32_t items;      /* values made in total; each needs sizeof(struct val) */
+};
+
+/** Limits for messages: generous for ZEO, small for an attacker. */
+extern const struct pickle_limits pickle_limits_message;
+
+/**
+ * Decode one pickle that starts at in->data.
+ * @arena    receives the values; its own max bounds memory
+ * @ret      borrowed from @arena and @in
+ * @ret_len  bytes up to and including STOP; may be NULL, then the pickle must end with the input
+ * Returns 0, ERR_FORMAT (not a pickle, truncated, a global that is not in the table; the text
+ * names the byte offset and opcode), ERR_LIMIT, ERR_NOMEM. ZopeUndo's Prefix becomes VAL_REDUCE of
+ * VAL_GLOBAL "ZopeUndo.Prefix\nPrefix" also without PICKLE_KEEP_GLOBALS.
+ * Threads: any; no state.
+ */
+MUST_CHECK int pickle_decode(struct slice in, unsigned flags, const struct pickle_limits *limits,
+	struct arena *arena, struct val *ret, size_t *ret_len, struct err *e);
+
+/**
+ * The dotted class name ("module.name") in a data record's first pickle: what ConflictError.class_name
+ * shows, as ZODB.utils.get_pickle_metadata reads it ((cls, args) tuples, bare classes, (module, name)
+ * pairs). Writes "" when there is none. @out is cut to @room.
+ */
+void pickle_class_name(struct slice record, char *out, size_t room);
+
+#endif

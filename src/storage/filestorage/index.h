@@ -1,0 +1,43 @@
+/* The index: oid -> offset of the object's newest record. Readers take no lock.
+ *
+ * Dense ranges of oids lie in pages of atomic 64-bit entries; scattered ones in a compact
+ * hash (at most 32 bytes an object), so that a hostile client cannot make a page per oid. A range
+ * becomes a page when enough of its oids are there.
+ *
+ * Threads: one writer at a time; any number of readers at any time. A reader sees an entry
+ * that was there before the last index_set() it synchronised with, or a newer one. */
+#ifndef FILESTORAGE_INDEX_H
+#define FILESTORAGE_INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+
+struct index;
+
+/** Empty, or NULL. */
+struct index *index_new(void);
+void index_free(struct index *ix);
+
+/** Offset, or 0 when there is none. Threads: any, no lock. */
+uint64_t index_get(const struct index *ix, uint64_t oid);
+
+/** Make room so that the following @n index_set() of new oids cannot fail. Returns 0 or ERR_NOMEM. */
+MUST_CHECK int index_prepare(struct index *ix, const uint64_t *oids, size_t n);
+/** Set; the oid must be present or prepared. Threads: the writer. */
+void index_set(struct index *ix, uint64_t oid, uint64_t off);
+
+/** Number of oids present. Threads: any. */
+uint64_t index_count(const struct index *ix);
+/** The largest oid present, 0 when empty. Threads: any. */
+uint64_t index_max_oid(const struct index *ix);
+/** Bytes of memory in use. */
+size_t index_bytes(const struct index *ix);
+
+/** All entries in oid order; *cursor starts at 0; false at the end. Threads: the writer, or any
+ * when nothing writes. */
+bool index_next(const struct index *ix, uint64_t *cursor, uint64_t *ret_oid, uint64_t *ret_off);
+
+#endif

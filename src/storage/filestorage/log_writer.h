@@ -1,0 +1,56 @@
+/* The log writer: takes finished transactions, assigns tids, appends, makes durable in
+ * two steps, stores the index entries, publishes. One batch a step; a state machine over disk and
+ * clock, run by a thread (filestorage.c) or by a simulation.
+ *
+ *   IDLE -> APPENDED (first status 'c', synced) -> MARKED (status byte written) -> IDLE
+ *   any -> BROKEN (a failed sync or truncation: read-only until restart, R6)
+ *
+ * Under load the status byte of batch k rides in the sync of batch k+1, and k is published after
+ * that: one sync a batch. */
+#ifndef FILESTORAGE_LOG_WRITER_H
+#define FILESTORAGE_LOG_WRITER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
+#include "base/disk.h"
+#include "storage/filestorage/index.h"
+#include "storage/publication.h"
+#include "storage/txn.h"
+
+struct log_writer;
+
+struct log_writer_env {
+	struct disk_file *file;
+	struct index *index;
+	struct pubchain *pubs;
+	const struct clock *clock;
+	void (*log)(void *ctx, int level, const char *text); /* may be NULL */
+	void *log_ctx;
+};
+
+/** @end where to append, @last_tid of the file. NULL without memory. */
+struct log_writer *log_writer_new(
+	const struct log_writer_env *env, uint64_t end, uint64_t last_tid);
+void log_writer_free(struct log_writer *w);
+
+/** Queue a voted transaction (state FINISHING). Threads: any. Returns true when the queue was empty: the
+ * caller wakes the thread that steps. */
+bool log_writer_push(struct log_writer *w, struct txn *t);
+
+/**
+ * Take all that is waiting (up to a bound in bytes), append it, sync, and so on; publishes and calls
+ * done() of what became durable. Blocks on the disk. Threads: the writer's.
+ * Returns true when there is more to do at once (more is waiting, or a batch still needs its
+ * status byte made durable); false: wait for log_writer_push().
+ */
+bool log_writer_step(struct log_writer *w);
+
+/** Bytes of whole, durable transactions. Threads: any. */
+uint64_t log_writer_end(const struct log_writer *w);
+/** True after a failed sync or truncation. Threads: any. */
+bool log_writer_broken(const struct log_writer *w);
+
+#endif
