@@ -4,11 +4,14 @@
 
 struct exec;
 
+enum { JOB_ROOM = 144 };
+
 /** Owned by the submitter; stays valid until done() was called. */
 struct job {
 	void (*work)(struct job *j); /* on a pool thread; may block; holds no lock */
 	void (*done)(struct job *j); /* later, on the loop of the exec it was submitted to */
 	void *link;                  /* the exec's own */
+	_Alignas(16) unsigned char room[JOB_ROOM]; /* the exec's own: no allocation per job */
 };
 
 /** The shell has one for each event loop (a thread pool behind it), the
