@@ -1,0 +1,181 @@
+"""Servers for the tests: zkrunzeo, Python's runzeo, and a private ZooKeeper."""
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+import pytest
+
+START_TIMEOUT_S = 60  # under a sanitizer on a busy machine
+STOP_TIMEOUT_S = 30
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def greeting(address, timeout=5.0):
+    """The protocol a server announces, or an OSError."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with socket.socket(family) as s:
+        s.settimeout(timeout)
+        s.connect(address)
+        with s.makefile('rb') as f:
+            head = f.read(4)
+            if len(head) < 4:
+                raise ConnectionError('closed before its greeting')
+            return f.read(struct.unpack('>I', head)[0])
+
+
+class Server:
+    """A server process. Its log is in .log, its output in .output."""
+
+    def __init__(self, command, address, output, env=None):
+        self.command = [str(c) for c in command]
+        self.address = address
+        self.output = output
+        self.env = {**os.environ, **(env or {})}
+        self.process = None
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def start(self, wait=True):
+        with open(self.output, 'ab') as out:
+            self.process = subprocess.Popen(
+                self.command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=self.env)
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self):
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            if self.process.poll() is not None:
+                raise AssertionError(
+                    f'{self.command} ended with {self.process.returncode}:\n{self.text()}')
+            try:
+                return greeting(self.address)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f'{self.command} does not answer:\n{self.text()}')
+                time.sleep(0.02)  # a port that opens tells nobody
+
+    def stop(self, sig=signal.SIGTERM):
+        """Exit status; a server that does not stop in time fails the test."""
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        try:
+            return self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f'{self.command} did not stop:\n{self.text()}') from None
+
+    def kill(self):
+        self.process.kill()
+        return self.process.wait()
+
+    def text(self):
+        with open(self.output, errors='replace') as f:
+            return f.read()
+
+
+def _cleanup(servers):
+    for server in servers:
+        if server.process is not None and server.process.poll() is None:
+            server.kill()
+
+
+@pytest.fixture
+def server(programs, tmp_path):
+    """server(configuration, address=None, start=True): a zkrunzeo.
+
+    {address}, {port} and {dir} in the configuration are replaced; the address is a free
+    port of 127.0.0.1, or a Unix path when one is given.
+    """
+    servers = []
+
+    def make(configuration, address=None, start=True, env=None):
+        n = len(servers)
+        if address is None:
+            address = ('127.0.0.1', free_port())
+        unix = isinstance(address, str)
+        text = configuration
+        for name, value in (
+                ('address', address if unix else '%s:%d' % address),
+                ('port', '' if unix else str(address[1])),
+                ('dir', str(tmp_path))):
+            text = text.replace('{%s}' % name, value)
+        conf = tmp_path / f'server{n}.conf'
+        conf.write_text(text)
+        s = Server([programs / 'zkrunzeo', '-C', conf], address,
+                   tmp_path / f'server{n}.out', env)
+        servers.append(s)
+        return s.start() if start else s
+
+    yield make
+    _cleanup(servers)
+
+
+@pytest.fixture
+def python_server(tmp_path):
+    """python_server(configuration, address=None): Python's runzeo, as `server`."""
+    servers = []
+
+    def make(configuration, address=None, start=True):
+        n = len(servers)
+        if address is None:
+            address = ('127.0.0.1', free_port())
+        text = configuration
+        for name, value in (
+                ('address', address if isinstance(address, str) else '%s:%d' % address),
+                ('dir', str(tmp_path))):
+            text = text.replace('{%s}' % name, value)
+        conf = tmp_path / f'python{n}.conf'
+        conf.write_text(text)
+        s = Server([sys.executable, '-m', 'ZEO.runzeo', '-C', conf], address,
+                   tmp_path / f'python{n}.out')
+        servers.append(s)
+        return s.start() if start else s
+
+    yield make
+    _cleanup(servers)
+
+
+@pytest.fixture(scope='session')
+def zookeeper(root, tmp_path_factory):
+    """host:port of a ZooKeeper of our own."""
+    folder = tmp_path_factory.mktemp('zookeeper')
+    tool = root / 'scripts' / 'zookeeper-test'
+    run = subprocess.run([tool, 'start', folder], capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    yield run.stdout.split()[-1]
+    subprocess.run([tool, 'stop', folder], check=True, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def kazoo(zookeeper):
+    """A started kazoo client."""
+    from kazoo.client import KazooClient
+    client = KazooClient(hosts=zookeeper, timeout=10)
+    client.start(timeout=30)
+    yield client
+    client.stop()
+    client.close()
+
+
+@pytest.fixture
+def zk_path(kazoo, request):
+    """A fresh, existing path, named after the test."""
+    path = f'/test/{request.node.name}-{os.getpid()}'.replace('[', '-').replace(']', '')
+    kazoo.ensure_path(path)
+    yield path
+    kazoo.delete(path, recursive=True)
