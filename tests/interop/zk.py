@@ -1,0 +1,108 @@
+"""A private ZooKeeper for tests, with kazoo as the independent observer."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import time
+
+import kazoo.client
+import kazoo.exceptions
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = pathlib.Path(os.environ.get('ZKZEO_BUILD', ROOT / 'build'))
+ZKZEO = BUILD / 'src/bin/zkzeo'
+SCRIPT = ROOT / 'scripts/zookeeper-test'
+
+
+def wait_for(what, condition, timeout_s=20):
+    """Poll for what another process is about to do; its value, or a failure that names it."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f'waited {timeout_s} s for: {what}'
+        time.sleep(0.02)
+
+
+class ZooKeeper:
+    """One server in one folder. `connection` is HOST:PORT and stays the same."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.connection = None
+        self._client = None
+
+    def _run(self, command):
+        return subprocess.run([SCRIPT, command, self.folder], check=True, text=True,
+                              stdout=subprocess.PIPE, timeout=90).stdout.strip()
+
+    def start(self):
+        self.connection = self._run('start')
+
+    def stop(self):
+        self._run('stop')
+
+    def kill(self):
+        self._run('kill')
+
+    def restart(self):
+        self.kill()
+        self.start()
+
+    def wipe(self):
+        """The ensemble comes back without its data (T35, T70)."""
+        self.close_client()
+        self._run('wipe')
+        self.start()
+
+    @property
+    def client(self):
+        """A kazoo client that is connected."""
+        if self._client is None:
+            self._client = kazoo.client.KazooClient(self.connection, timeout=10)
+            self._client.start(20)
+        else:
+            wait_for('kazoo is connected', lambda: self._client.connected)
+        return self._client
+
+    def close_client(self):
+        if self._client is not None:
+            self._client.stop()
+            self._client.close()
+            self._client = None
+
+    def expire(self, session_id, password):
+        """End a session of another process, as its expiry does: attach to it and close it."""
+        thief = kazoo.client.KazooClient(
+            self.connection, client_id=(session_id, password), timeout=10)
+        thief.start(20)
+        assert thief.client_id[0] == session_id, 'the session was gone already'
+        thief.stop()
+        thief.close()
+
+    def fresh(self, path, data=b''):
+        """Make @path anew, without children."""
+        with contextlib.suppress(kazoo.exceptions.NoNodeError):
+            self.client.delete(path, recursive=True)
+        self.client.create(path, data, makepath=True)
+        return path
+
+    def children(self, path):
+        try:
+            return sorted(self.client.get_children(path))
+        except (kazoo.exceptions.ConnectionLoss, kazoo.exceptions.SessionExpiredError,
+                kazoo.exceptions.NoNodeError):
+            return []
+
+
+@pytest.fixture(scope='session')
+def zookeeper(tmp_path_factory):
+    """A running ZooKeeper. A test that stops it starts it again."""
+    server = ZooKeeper(tmp_path_factory.mktemp('zookeeper'))
+    server.start()
+    yield server
+    server.close_client()
+    server.kill()
