@@ -1,0 +1,49 @@
+/* One handle of the ZooKeeper client library: the only file that knows that library.
+ *
+ * The library has its own threads; they only post events to the owner's inbox (T34). Every
+ * request is answered by exactly one ZK_REPLY with its tag, also when it could not be sent. */
+#ifndef ZOOKEEPER_SESSION_H
+#define ZOOKEEPER_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/err.h"
+#include "zookeeper/event.h"
+
+struct session;
+
+/**
+ * Begin to connect; ZK_CONNECTED or ZK_EXPIRED (of @attach) follow, or nothing while no
+ * server is there.
+ * @connection  HOST[:PORT],...[/CHROOT]; borrowed until return
+ * @attach      an earlier session to go on with, or NULL for a new one
+ * @generation  goes into every event of this handle
+ * Returns 0, ERR_INVAL (the text is no connection string) or ERR_IO (no host of it is known now).
+ * May wait for the name service. Threads: the owner, as for all below; it must block signals,
+ * since the library's threads inherit its mask (T75).
+ */
+MUST_CHECK int session_open(const char *connection, uint32_t timeout_ms,
+	const struct session_id *attach, struct inbox *in, uint32_t generation,
+	struct session **ret, struct err *e);
+
+/** Give the handle up; events of it that were not taken stay in the inbox. A session that is
+ * connected is ended: its ephemeral nodes go. In a process that was forked after session_open()
+ * nothing is touched (T31). NULL is fine. */
+void session_close(struct session *s);
+
+/** Read a node; with @watch, one ZK_WATCH follows when it changes or goes. */
+void session_get(struct session *s, const char *path, bool watch, uint64_t tag);
+/** Read the names of a node's children. */
+void session_children(struct session *s, const char *path, uint64_t tag);
+/** Create an ephemeral node that the world may read and only its parent's permissions remove. */
+void session_create(struct session *s, const char *path, const char *data, uint64_t tag);
+
+/** Check a connection string and write it as the library wants it: ports everywhere, no brackets.
+ * Returns 0, ERR_INVAL or ERR_LIMIT. */
+MUST_CHECK int session_check_connection(
+	const char *connection, char *out, size_t room, struct err *e);
+
+#endif
