@@ -1,0 +1,388 @@
+"""Measure zkrunzeo, Python's runzeo and a bare responder side by side.
+
+  run.py [--quick] [--build DIR] [--rounds N] [--seconds S] [--only ROW,...] [--json FILE]
+
+Every round starts each server once on the same file and measures all rows, so that what the
+machine does meanwhile falls on all of them. The table has the median of the rounds and, in
+brackets, the least and the largest. CPU is the server's, per operation.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+import make_datafs
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BYTES = 500
+START_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 60
+
+# name, what it says in the table, options of zeoload, the responder it is held against
+ROWS = [
+    ('loads-8x16', 'loads, 8 connections x 16 in flight', ['--loaders=8', '--depth=16'], '-g'),
+    ('loads-8x1', 'loads, 8 connections x 1', ['--loaders=8'], '-g'),
+    ('loads-1x1', 'loads, 1 connection x 1', ['--loaders=1'], '-g'),
+    ('commits-1', 'commits, 1 connection, 1 object', ['--committers=1'], '-2'),
+    ('commits-8', 'commits, 8 connections, 1 object', ['--committers=8'], '-g'),
+    ('commits-32', 'commits, 32 connections, 1 object', ['--committers=32'], '-g'),
+    ('commits-32x10', 'commits, 32 connections, 10 objects',
+     ['--committers=32', '--txn-objects=10'], '-g'),
+    ('mixed', '8 loaders and 2 committers', ['--loaders=8', '--committers=2'], None),
+]
+START_ROWS = [
+    ('start-index', 'start to first reply, with index'),
+    ('start-scan', 'start to first reply, without index'),
+]
+NO_UVLOOP = "import sys; sys.modules['uvloop'] = None; from ZEO.runzeo import main; main()"
+# compat.py of ZEO looks for ModuleNotFoundError, which a None in sys.modules raises
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+def frame(message):
+    return struct.pack('>I', len(message)) + message
+
+
+REGISTER = b'\x80\x03(K\x01\x89X\x08\x00\x00\x00registerX\x01\x00\x00\x001\x89\x86t.'
+
+
+def receive(f):
+    head = f.read(4)
+    if len(head) < 4:
+        raise ConnectionError('closed')
+    return f.read(struct.unpack('>I', head)[0])
+
+
+def first_reply(port):
+    """Register and take the reply: the server knows its storage."""
+    with socket.create_connection(('127.0.0.1', port), 60) as s, s.makefile('rb') as f:
+        receive(f)
+        s.sendall(frame(b'Z5') + frame(REGISTER))
+        if b'.reply' not in receive(f):
+            raise ConnectionError('no reply to register')
+
+
+class Server:
+    """One of the servers compared; start() returns the seconds to the first reply."""
+
+    def __init__(self, name, command, is_storage=True):
+        self.name = name
+        self.command = command
+        self.is_storage = is_storage
+        self.process = None
+
+    def start(self, work):
+        self.port = free_port()
+        address = f'127.0.0.1:{self.port}'
+        words = [w.replace('{address}', address) for w in self.command]
+        start = time.monotonic()
+        with open(work / f'{self.name}.log'.replace('/', '-'), 'ab') as log:
+            self.process = subprocess.Popen(
+                words, cwd=work, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        while True:
+            try:
+                first_reply(self.port)
+                return time.monotonic() - start
+            except OSError:
+                if self.process.poll() is not None:
+                    raise RuntimeError(
+                        f'{self.name} ended with {self.process.returncode}: '
+                        f'see {work}/{self.name}.log') from None
+                if time.monotonic() - start > START_TIMEOUT_S:
+                    raise
+                time.sleep(0.001)
+
+    def memory_kb(self):
+        """Memory of its own: what is not a mapped file."""
+        with open(f'/proc/{self.process.pid}/status') as f:
+            for line in f:
+                if line.startswith('RssAnon:'):
+                    return int(line.split()[1])
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            print(f'{self.name} did not stop at SIGTERM', file=sys.stderr)
+            self.process.kill()
+            self.process.wait()
+
+
+def servers(build):
+    found = []
+    zkrunzeo = build / 'src' / 'bin' / 'zkrunzeo'
+    file_options = ['-a', '{address}', '-f', 'Data.fs']
+    if zkrunzeo.exists():
+        found.append(Server('zkrunzeo', [str(zkrunzeo), *file_options]))
+    else:
+        print(f'{zkrunzeo} is not built: measured without it', file=sys.stderr)
+    found.append(Server('asyncio', [sys.executable, '-c', NO_UVLOOP, *file_options]))
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        found.append(Server('uvloop', [sys.executable, '-m', 'ZEO.runzeo', *file_options]))
+    for mode in ('-1', '-g', '-2'):
+        found.append(Server(
+            f'responder {mode}',
+            [str(build / 'bench' / 'responder'), mode, '-f', 'responder.log', '{address}'],
+            is_storage=False))
+    return found
+
+
+class DataFile:
+    """The file that is served, put back to what it was before each server's turn."""
+
+    def __init__(self, work, objects):
+        self.path = work / 'Data.fs'
+        self.index = work / 'Data.fs.index'
+        self.saved_index = work / 'saved.index'
+        self.length = make_datafs.make(self.path, objects, BYTES)
+        from ZODB.FileStorage import FileStorage
+        FileStorage(str(self.path)).close()  # which writes the index
+        shutil.copy(self.index, self.saved_index)
+
+    def reset(self, index=True):
+        os.truncate(self.path, self.length)
+        for name in self.path.parent.glob('Data.fs.*'):
+            name.unlink()
+        if index:
+            shutil.copy(self.saved_index, self.index)
+        # page cache that was dropped meanwhile would be measured as the server's slowness
+        with open(self.path, 'rb', buffering=0) as f:
+            buffer = bytearray(1 << 20)
+            while f.readinto(buffer):
+                pass
+
+
+def measure_rows(server, build, rows, args, objects, seed):
+    results = {}
+    for name, _, options, mode in rows:
+        if not server.is_storage:
+            # each responder stands for the rows it is the limit of, -1 for the commits
+            each = server.name == 'responder -1' and name.startswith('commits')
+            if mode is None or not (each or server.name == f'responder {mode}'):
+                continue
+        run = subprocess.run(
+            [str(build / 'bench' / 'zeoload'), *options, f'--objects={objects}',
+             f'--object-bytes={BYTES}', f'--seconds={args.seconds}', f'--seed={seed}',
+             f'--pid={server.process.pid}', f'127.0.0.1:{server.port}'],
+            capture_output=True, text=True, timeout=args.seconds + 120)
+        if run.returncode:
+            print(f'{server.name}, {name}: {run.stderr.strip()}', file=sys.stderr)
+            results[name] = {'error': run.stderr.strip()}
+        else:
+            results[name] = json.loads(run.stdout)
+        if args.verbose:
+            print(f'{server.name}, {name}: {results[name].get("rate")}/s', file=sys.stderr)
+    return results
+
+
+@contextlib.contextmanager
+def running(server, work):
+    try:
+        yield server.start(work)
+    finally:
+        if server.process is not None and server.process.poll() is None:
+            server.stop()
+
+
+def measure_round(server, build, data, rows, args, objects, seed):
+    """{row: result} of one server."""
+    results = {}
+    work = data.path.parent
+    if server.is_storage and 'start-scan' in args.only:
+        data.reset(index=False)
+        with running(server, work) as seconds:
+            results['start-scan'] = {'seconds': seconds}
+    data.reset()
+    with running(server, work) as seconds:
+        if server.is_storage and 'start-index' in args.only:
+            results['start-index'] = {'seconds': seconds, 'memory_kb': server.memory_kb()}
+        results.update(measure_rows(server, build, rows, args, objects, seed))
+    return results
+
+
+def spread(values):
+    return {'median': statistics.median(values), 'min': min(values), 'max': max(values)}
+
+
+def collect(rounds):
+    """[{row: result}] to {row: {figure: spread}}"""
+    out = {}
+    for row in dict.fromkeys(name for r in rounds for name in r):
+        results = [r[row] for r in rounds if row in r]
+        errors = [r['error'] for r in results if 'error' in r]
+        if errors:
+            out[row] = {'error': errors[0]}
+        elif 'rate' not in results[0]:
+            out[row] = {k: spread([r[k] for r in results]) for k in results[0]}
+        else:
+            kind = 'loads' if results[0]['loads']['count'] else 'commits'
+            out[row] = {
+                'rate': spread([r['rate'] for r in results]),
+                'cpu_us': spread([r['server_cpu_us_per_operation'] for r in results]),
+                'p50_us': spread([r[kind]['p50_us'] for r in results]),
+                'p99_us': spread([r[kind]['p99_us'] for r in results]),
+                'fairness': spread([
+                    r['connections']['min'] / max(r['connections']['max'], 1)
+                    for r in results]),
+            }
+    return out
+
+
+def number(x):
+    return f'{x:,.0f}' if x >= 100 else f'{x:.2f}'
+
+
+def cell(figures, key):
+    if figures is None:
+        return '-'
+    if 'error' in figures:
+        return 'failed'
+    f = figures[key]
+    if f['min'] == f['max']:
+        return number(f['median'])
+    return f'{number(f["median"])} [{number(f["min"])}-{number(f["max"])}]'
+
+
+def median(results, server, row, key):
+    figures = results.get(server, {}).get(row)
+    return None if figures is None or 'error' in figures else figures[key]['median']
+
+
+def ratio(a, b):
+    return '-' if not a or not b else f'{a / b:.2f}'
+
+
+def print_table(header, lines):
+    widths = [max(len(str(c)) for c in column) for column in zip(header, *lines)]
+    for i, line in enumerate([header, *lines]):
+        print('| ' + ' | '.join(str(c).ljust(w) for c, w in zip(line, widths)) + ' |')
+        if i == 0:
+            print('|' + '|'.join('-' * (w + 2) for w in widths) + '|')
+    print()
+
+
+def best_python(results, row, key, better=max):
+    values = [m for s in ('asyncio', 'uvloop') if (m := median(results, s, row, key))]
+    return better(values) if values else None
+
+
+def report(results, rows, wanted):
+    lines = []
+    for name, title, _, mode in rows:
+        limit = f'responder {mode}'
+        ours = median(results, 'zkrunzeo', name, 'rate')
+        lines.append([
+            title,
+            *(cell(results.get(s, {}).get(name), 'rate')
+              for s in ('zkrunzeo', 'asyncio', 'uvloop', limit)),
+            mode or '',
+            ratio(ours, median(results, limit, name, 'rate')),
+            ratio(ours, best_python(results, name, 'rate'))])
+    if lines:
+        print_table(['operations/s', 'zkrunzeo', 'asyncio', 'uvloop', 'responder', 'mode',
+                     '/responder', '/Python'], lines)
+    lines = []
+    for name, title, _, mode in rows:
+        for server in ('zkrunzeo', 'asyncio', 'uvloop', f'responder {mode}', 'responder -1'):
+            figures = results.get(server, {}).get(name)
+            if figures is not None:
+                lines.append([title, server] + [
+                    cell(figures, k) for k in ('cpu_us', 'p50_us', 'p99_us', 'fairness')])
+    if lines:
+        print_table(['', 'server', 'CPU us', 'p50 us', 'p99 us', 'slowest/fastest'], lines)
+    lines = []
+    for name, title in START_ROWS:
+        if name not in wanted:
+            continue
+        ours = median(results, 'zkrunzeo', name, 'seconds')
+        lines.append([title, *(cell(results.get(s, {}).get(name), 'seconds')
+                               for s in ('zkrunzeo', 'asyncio', 'uvloop')),
+                      ratio(ours, best_python(results, name, 'seconds', min))])
+    if lines:
+        print_table(['seconds', 'zkrunzeo', 'asyncio', 'uvloop', '/Python'], lines)
+
+
+def machine():
+    with open('/proc/cpuinfo') as f:
+        models = {line.partition(':')[2].strip() for line in f if line.startswith('model name')}
+    return {'cpus': os.cpu_count(), 'model': ', '.join(sorted(models)),
+            'kernel': platform.release(), 'python': platform.python_version()}
+
+
+def arguments():
+    names = [r[0] for r in ROWS + START_ROWS]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--build', type=pathlib.Path, default=ROOT / 'build', metavar='DIR')
+    parser.add_argument('--quick', action='store_true',
+                        help='100,000 objects, one round of half a second: a smoke test')
+    parser.add_argument('--rounds', type=int)
+    parser.add_argument('--seconds', type=float)
+    parser.add_argument('--objects', type=int)
+    parser.add_argument('--only', default=','.join(names), metavar='ROW,...',
+                        help=' '.join(names))
+    parser.add_argument('--json', type=pathlib.Path, metavar='FILE',
+                        help='default: bench/results/TIME.json')
+    parser.add_argument('--dir', type=pathlib.Path, help='where the data file is made (default: the build directory, which is on '
+                             'a disk where /tmp may be memory)')
+    parser.add_argument('--verbose', action='store_true')
+    args = parser.parse_args()
+    args.only = args.only.split(',')
+    if set(args.only) - set(names):
+        parser.error(f'the rows are {" ".join(names)}')
+    defaults = (1, 0.5, 100_000) if args.quick else (3, 3.0, 1_000_000)
+    args.rounds = args.rounds or defaults[0]
+    args.seconds = args.seconds or defaults[1]
+    args.objects = args.objects or defaults[2]
+    args.build = args.build.resolve()
+    return args
+
+
+def main():
+    args = arguments()
+    rows = [r for r in ROWS if r[0] in args.only]
+    rounds = {}
+    with tempfile.TemporaryDirectory(dir=args.dir or args.build, prefix='zkzeo-bench-') as work:
+        data = DataFile(pathlib.Path(work), args.objects)
+        compared = servers(args.build)
+        for n in range(args.rounds):
+            for server in compared:
+                rounds.setdefault(server.name, []).append(measure_round(
+                    server, args.build, data, rows, args, args.objects, n + 1))
+    results = {name: collect(r) for name, r in rounds.items()}
+    print(f'{args.objects:,} objects of {BYTES} bytes; {args.rounds} rounds of {args.seconds} s; '
+          f'{machine()["cpus"]} CPUs; median [min-max]\n')
+    report(results, rows, args.only)
+    path = args.json or ROOT / 'bench' / 'results' / time.strftime('%Y%m%d-%H%M%S.json')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({
+        'machine': machine(), 'objects': args.objects, 'rounds': args.rounds,
+        'seconds': args.seconds, 'results': results, 'raw': rounds}, indent=1) + '\n')
+    print(f'written: {path}')
+    failed = any('error' in figures for r in results.values() for figures in r.values())
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
