@@ -15,15 +15,18 @@ struct publication *publication_new(uint32_t n_oids)
 
 void publication_free(struct publication *p)
 {
-	if (!p)
-		return;
+	mem_free(p);
+}
+
+static void free_linked(struct pubchain *c, struct publication *p)
+{
 	for (int i = 0; i < 2; i++) {
 		void *frame = atomic_load(&p->frame[i]);
 
 		if (frame)
-			p->free_frame(frame);
+			c->free_frame(frame);
 	}
-	mem_free(p);
+	publication_free(p);
 }
 
 static struct publication *next_of(struct publication *p)
@@ -46,6 +49,7 @@ int pubchain_init(struct pubchain *c, uint64_t last_tid, uint32_t keep)
 	atomic_store(&c->newest, p);
 	c->keep = keep;
 	c->n_kept = 1;
+	c->free_frame = NULL;
 	return OK;
 }
 
@@ -57,7 +61,7 @@ void pubchain_close(struct pubchain *c)
 	while (p) {
 		struct publication *next = next_of(p);
 
-		publication_free(p);
+		free_linked(c, p);
 		p = next;
 	}
 	c->oldest = NULL;
@@ -101,7 +105,7 @@ static void free_old(struct pubchain *c)
 
 		c->oldest = next_of(p);
 		c->n_kept--;
-		publication_free(p);
+		free_linked(c, p);
 	}
 }
 

@@ -24,7 +24,6 @@ struct publication {
 	uint32_t n_oids;
 	bool info_only;       /* not a transaction: sizes changed (after a pack); tid is the last one */
 	_Atomic(void *) frame[2]; /* server/: the encoded invalidation, one for each encoding */
-	void (*free_frame)(void *frame); /* set with the first frame */
 	uint64_t oids[];      /* written ones, without those only checked (T10, T11) */
 };
 
@@ -45,6 +44,7 @@ struct pubchain {
 	_Atomic(struct publication *) newest;
 	uint32_t keep;
 	uint32_t n_kept;
+	void (*free_frame)(void *frame); /* of publication.frame; set before the first cursor */
 };
 
 /** @last_tid is the storage's, TID_NONE for an empty one; @keep how many transactions getInvalidations

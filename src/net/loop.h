@@ -1,0 +1,37 @@
+/* An event loop with a thread of its own: libuv's, and a pool for what may block. */
+#ifndef NET_LOOP_H
+#define NET_LOOP_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <uv.h>
+
+#include "base/compiler.h"
+#include "base/err.h"
+#include "base/exec.h"
+
+struct loop {
+	uv_loop_t uv;
+	uv_async_t async;
+	struct exec exec;          /* libuv's thread pool; done() on this loop */
+	void (*on_wake)(struct loop *l); /* on the loop's thread, after loop_wake() */
+	pthread_t thread;
+	bool started;
+};
+
+/** @on_wake may be called any number of times for any number of loop_wake(). */
+MUST_CHECK int loop_init(struct loop *l, void (*on_wake)(struct loop *l), struct err *e);
+/** Start the thread. */
+MUST_CHECK int loop_start(struct loop *l, const char *thread_name, struct err *e);
+/** Threads: any. */
+void loop_wake(struct loop *l);
+/** To be called on the loop's thread: closes the loop's own handle; the thread ends when all
+ * other handles are closed, too. */
+void loop_finish(struct loop *l);
+/** Wait for the thread to end. */
+void loop_join(struct loop *l);
+/** After loop_join(), or instead of loop_start(). */
+void loop_fini(struct loop *l);
+
+#endif
