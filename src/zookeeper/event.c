@@ -17,6 +17,7 @@ void inbox_init(struct inbox *in)
 	pthread_mutex_init(&in->lock, NULL);
 	in->head = NULL;
 	in->tail = &in->head;
+	in->woken = false;
 }
 
 void inbox_free(struct inbox *in)
@@ -58,7 +59,10 @@ void inbox_post(struct inbox *in, struct zk_event *ev)
 
 void inbox_wake(struct inbox *in)
 {
-	inbox_post(in, zk_event_new(ZK_WAKE, NULL, 0));
+	pthread_mutex_lock(&in->lock);
+	in->woken = true;
+	pthread_cond_signal(&in->filled);
+	pthread_mutex_unlock(&in->lock);
 }
 
 struct zk_event *inbox_take(struct inbox *in, uint64_t deadline_us)
@@ -68,10 +72,11 @@ struct zk_event *inbox_take(struct inbox *in, uint64_t deadline_us)
 	struct zk_event *ev;
 
 	pthread_mutex_lock(&in->lock);
-	while (!in->head)
+	while (!in->head && !in->woken)
 		if (pthread_cond_timedwait(&in->filled, &in->lock, &until) == ETIMEDOUT)
 			break;
 	ev = in->head;
+	in->woken = false;
 	if (ev) {
 		in->head = ev->next;
 		if (!in->head)

@@ -3,6 +3,7 @@
 #define ZOOKEEPER_EVENT_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,7 +22,6 @@ enum zk_event_kind {
 	ZK_EXPIRED,      /* final for this handle */
 	ZK_REPLY,        /* tag, rc, and what was asked for */
 	ZK_WATCH,        /* data: the path that changed */
-	ZK_WAKE,         /* from inbox_wake(): no handle is behind it */
 };
 
 struct zk_event {
@@ -43,6 +43,7 @@ struct inbox {
 	pthread_mutex_t lock;
 	pthread_cond_t filled; /* CLOCK_MONOTONIC */
 	struct zk_event *head, **tail;
+	bool woken;
 };
 
 void inbox_init(struct inbox *in);
@@ -53,9 +54,9 @@ void inbox_free(struct inbox *in);
 MUST_CHECK struct zk_event *zk_event_new(enum zk_event_kind kind, const void *data, size_t n);
 /** Hand @ev over; NULL (no memory) is dropped: who waits has a time limit. Threads: any. */
 void inbox_post(struct inbox *in, struct zk_event *ev);
-/** Make inbox_take() return. Threads: any. */
+/** Make inbox_take() return NULL once. Threads: any. */
 void inbox_wake(struct inbox *in);
-/** The next event, or NULL at @deadline_us of the monotonic clock. The caller frees it with
+/** The next event, or NULL when woken or at @deadline_us of the monotonic clock. The caller frees it with
  * mem_free(). Threads: the owner. */
 struct zk_event *inbox_take(struct inbox *in, uint64_t deadline_us);
 
