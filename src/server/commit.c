@@ -1,0 +1,542 @@
+#include "server/commit.h"
+
+#include <stdatomic.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "codec/pickle.h"
+#include "server/commit_queue.h"
+#include "server/hub.h"
+#include "server/server.h"
+#include "zeo/exception.h"
+#include "zeo/message.h"
+
+enum commit_state {
+	COMMIT_BUFFERING,
+	COMMIT_WAITING,
+	COMMIT_VOTING,
+	COMMIT_VOTED,
+	COMMIT_FINISHING,
+};
+
+struct commit {
+	struct txn *txn;
+	struct hub *hub;
+	struct server_storage *ss;
+	struct session *session;   /* NULL: gone, or it has aborted */
+	enum commit_state state;
+	bool is_counted;           /* in stats.n_locked and on the hub's list */
+	struct reply_id id;        /* as the client calls it */
+	struct request request;    /* the vote or tpc_finish to be answered */
+	struct cq_entry entry;
+	struct hub_msg granted_msg;
+	struct hub_msg done_msg;
+	struct vote_req vote;
+	uint64_t origin;
+	uint64_t deadline_us;      /* monotonic; R5 */
+	int finish_rc;
+	struct err finish_err;
+	struct commit *prev, *next; /* hub->locked, then hub->finishing */
+};
+
+static atomic_uint_fast64_t last_origin;
+
+int commit_begin(struct session *s, const struct val *id, struct err *e)
+{
+	struct commit *c = mem_zalloc(1, sizeof(*c));
+	int rc = OK;
+
+	CHECK(!s->commit);
+	if (c)
+		c->txn = txn_new();
+	if (!c || !c->txn)
+		rc = err_set(e, ERR_NOMEM, "no memory for a transaction");
+	else
+		rc = reply_id_set(&c->id, id, s->encoding, e);
+	if (rc != OK) {
+		if (c)
+			txn_free(c->txn);
+		mem_free(c);
+		return rc;
+	}
+	c->hub = s->hub;
+	c->ss = s->hs->ss;
+	c->session = s;
+	c->txn->owner = c;
+	s->commit = c;
+	atomic_fetch_add(&c->ss->stats.active_txns, 1);
+	return OK;
+}
+
+bool commit_is(const struct session *s, const struct val *id)
+{
+	struct err e = ERR_INIT;
+	struct reply_id given;
+
+	return s->commit && reply_id_set(&given, id, s->encoding, &e) == OK &&
+		slice_eq(slice_of(given.bytes, given.len), commit_id(s));
+}
+
+struct slice commit_id(const struct session *s)
+{
+	return slice_of(s->commit->id.bytes, s->commit->id.len);
+}
+
+struct txn *commit_txn(struct session *s)
+{
+	return s->commit->txn;
+}
+
+void commit_replace(struct session *s, uint64_t oid)
+{
+	struct commit *c = s->commit;
+
+	for (size_t i = 0; i < c->vote.n_conflicts; i++)
+		if (c->vote.conflicts[i].oid == oid)
+			c->txn->recs[c->vote.conflicts[i].rec].dropped = true;
+}
+
+bool commit_is_buffering(const struct commit *c)
+{
+	return c->state == COMMIT_BUFFERING;
+}
+
+bool commit_is_locked(const struct commit *c)
+{
+	return c->state == COMMIT_VOTING || c->state == COMMIT_VOTED;
+}
+
+bool commit_is_finishing(const struct session *s)
+{
+	const struct commit *c = s->hub->finishing;
+
+	while (c && c->session != s)
+		c = c->next;
+	return c != NULL;
+}
+
+struct session *commit_session(const struct commit *c)
+{
+	return c->session;
+}
+
+static void list_add(struct commit **list, struct commit *c)
+{
+	c->prev = NULL;
+	c->next = *list;
+	if (*list)
+		(*list)->prev = c;
+	*list = c;
+}
+
+static void list_remove(struct commit **list, struct commit *c)
+{
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		*list = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+}
+
+static void commit_free(struct commit *c)
+{
+	CHECK(!c->entry.entered);
+	txn_free(c->txn);
+	mem_free(c->vote.conflicts);
+	mem_free(c->entry.locks);
+	mem_free(c);
+}
+
+/* The session and its transaction part. */
+static void detach(struct commit *c)
+{
+	if (c->session && c->session->commit == c)
+		c->session->commit = NULL;
+	c->session = NULL;
+}
+
+static void count_locked(struct commit *c)
+{
+	server_storage_locked(c->ss, c->hub->clock);
+	list_add(&c->hub->locked, c);
+	c->is_counted = true;
+}
+
+static void uncount_locked(struct commit *c)
+{
+	if (!c->is_counted)
+		return;
+	server_storage_unlocked(c->ss);
+	list_remove(&c->hub->locked, c);
+	c->is_counted = false;
+}
+
+/* It ends here, without having been finished; the client has been told, or is not to be told. */
+static void end_unfinished(struct commit *c)
+{
+	bool granted = false;
+
+	detach(c);
+	atomic_fetch_sub(&c->ss->stats.active_txns, 1);
+	uncount_locked(c);
+	if (c->entry.entered)
+		granted = commit_queue_leave(&c->ss->queue, &c->entry);
+	if (c->state == COMMIT_WAITING && granted)
+		return; /* on_granted() is on its way to the hub and frees it */
+	commit_free(c);
+}
+
+/* --- vote --- */
+
+static void write_conflicts(struct enc *en, struct commit *c)
+{
+	struct buf scratch = BUF_INIT(0);
+	struct err e = ERR_INIT;
+
+	enc_list(en, (uint32_t)c->vote.n_conflicts);
+	for (size_t i = 0; i < c->vote.n_conflicts; i++) {
+		const struct conflict *f = &c->vote.conflicts[i];
+		struct slice data = { NULL, 0 };
+
+		if (txn_data(c->txn, &c->txn->recs[f->rec], &scratch, &data, &e) != OK)
+			session_fail(c->session, "%s", e.text);
+		enc_dict(en, 3);
+		enc_str(en, slice_str("oid"));
+		enc_id(en, f->oid);
+		enc_str(en, slice_str("serials"));
+		enc_tuple(en, 2);
+		enc_id(en, f->committed_serial);
+		enc_id(en, f->old_serial);
+		enc_end(en);
+		enc_str(en, slice_str("data"));
+		enc_bytes(en, data);
+		enc_end(en);
+	}
+	enc_end(en);
+	buf_free(&scratch);
+}
+
+/* The transaction is back at the client's, who resolves the conflicts and votes again. */
+static void answer_conflicts(struct commit *c)
+{
+	struct reply rep;
+
+	if (reply_begin(&rep, &c->request)) {
+		write_conflicts(&rep.w.enc, c);
+		reply_send(&rep);
+	}
+	uncount_locked(c);
+	commit_queue_leave(&c->ss->queue, &c->entry);
+	c->txn->state = TXN_BUFFERING;
+	c->state = COMMIT_BUFFERING;
+}
+
+static void conflict_class(struct commit *c, const struct conflict *f, char *out, size_t room)
+{
+	struct buf scratch = BUF_INIT(0);
+	struct err e = ERR_INIT;
+	struct slice data;
+
+	out[0] = 0;
+	if (txn_data(c->txn, &c->txn->recs[f->rec], &scratch, &data, &e) == OK)
+		pickle_class_name(data, out, room);
+	buf_free(&scratch);
+}
+
+static void reply_conflict(struct commit *c, const struct conflict *f)
+{
+	struct exception_conflict x = { NULL, f->oid, f->committed_serial, f->old_serial };
+	char class_name[256];
+	struct reply rep;
+
+	atomic_fetch_add(&c->ss->stats.conflicts, 1);
+	if (!reply_begin_error(&rep, &c->request, "conflict"))
+		return;
+	if (f->missing) {
+		exception_pos_key(&rep.w.enc, f->oid);
+	} else if (f->op == TXN_CHECK) {
+		exception_read_conflict(&rep.w.enc, &x);
+	} else {
+		conflict_class(c, f, class_name, sizeof(class_name));
+		x.class_name = class_name;
+		exception_conflict(&rep.w.enc, &x);
+	}
+	reply_send(&rep);
+}
+
+/* The first conflict that the client cannot resolve, or NULL. */
+static const struct conflict *fatal_conflict(const struct commit *c)
+{
+	for (size_t i = 0; i < c->vote.n_conflicts; i++)
+		if (!c->vote.collect || c->vote.conflicts[i].op != TXN_STORE)
+			return &c->vote.conflicts[i];
+	return NULL;
+}
+
+static void vote_refused(struct commit *c)
+{
+	const struct conflict *fatal = fatal_conflict(c);
+
+	if (c->vote.rc == ERR_CONFLICT && !fatal) {
+		answer_conflicts(c);
+		return;
+	}
+	if (c->vote.rc == ERR_CONFLICT)
+		reply_conflict(c, fatal);
+	else
+		reply_failure(&c->request, c->vote.rc, &c->vote.err, OID_ROOT);
+	end_unfinished(c);
+}
+
+static void vote_done(struct vote_req *v)
+{
+	struct commit *c = CONTAINER_OF(v, struct commit, vote);
+	struct storage *st = c->ss->storage;
+	struct reply rep;
+
+	if (!c->session || !session_alive(c->session)) {
+		if (v->rc == OK)
+			st->ops->abort(st, c->txn);
+		end_unfinished(c);
+		return;
+	}
+	if (v->rc != OK) {
+		vote_refused(c);
+		return;
+	}
+	c->state = COMMIT_VOTED;
+	c->txn->state = TXN_VOTED;
+	if (reply_begin(&rep, &c->request)) {
+		enc_list(&rep.w.enc, 0); /* nothing was undone or resolved here */
+		enc_end(&rep.w.enc);
+		reply_send(&rep);
+	}
+}
+
+/* All its objects are its own: R5's time starts. */
+static void vote_now(struct commit *c)
+{
+	uint64_t timeout_us = c->hub->server->options.transaction_timeout_us;
+	struct storage *st = c->ss->storage;
+
+	c->state = COMMIT_VOTING;
+	c->txn->state = TXN_VOTING;
+	c->deadline_us = UINT64_MAX;
+	if (timeout_us) {
+		c->deadline_us = clock_mono_us(c->hub->clock) + timeout_us;
+		hub_wake_at(c->hub, c->deadline_us);
+	}
+	count_locked(c);
+	mem_free(c->vote.conflicts);
+	c->vote = (struct vote_req){
+		.exec = c->hub->exec,
+		.done = vote_done,
+		.txn = c->txn,
+		.collect = c->hub->server->options.client_conflict_resolution,
+	};
+	st->ops->vote(st, &c->vote);
+}
+
+static void on_granted(struct hub *h, struct hub_msg *m)
+{
+	struct commit *c = CONTAINER_OF(m, struct commit, granted_msg);
+
+	(void)h;
+	if (c->entry.entered)
+		vote_now(c);
+	else
+		commit_free(c); /* it left while the notice was on its way */
+}
+
+/* Under the queue's lock, on any thread. */
+static void post_granted(struct cq_entry *en)
+{
+	struct commit *c = CONTAINER_OF(en, struct commit, entry);
+
+	c->granted_msg.run = on_granted;
+	hub_post(c->hub, &c->granted_msg);
+}
+
+static int prepare_locks(struct commit *c, struct err *e)
+{
+	struct txn *t = c->txn;
+	int rc = commit_queue_prepare(&c->entry, t->n_recs, e);
+
+	if (rc != OK)
+		return rc;
+	c->entry.granted_cb = post_granted;
+	c->entry.whole = t->given_tid != TID_NONE;
+	for (size_t i = 0; i < t->n_recs; i++)
+		commit_queue_add(&c->entry, t->recs[i].oid, t->recs[i].op != TXN_CHECK);
+	return OK;
+}
+
+void commit_vote(const struct request *r)
+{
+	struct commit *c = r->session->commit;
+	struct err e = ERR_INIT;
+	size_t waiting;
+
+	if (c->state != COMMIT_BUFFERING) {
+		reply_error_text(r, EXC_STATE, "Already voting (%s)",
+			c->state == COMMIT_WAITING ? "waiting" : "locked");
+		return;
+	}
+	c->request = *r;
+	if (prepare_locks(c, &e) != OK) {
+		reply_failure(r, e.code, &e, OID_ROOT);
+		end_unfinished(c);
+		return;
+	}
+	c->state = COMMIT_WAITING;
+	if (commit_queue_enter(&c->ss->queue, &c->entry)) {
+		vote_now(c);
+		return;
+	}
+	waiting = commit_queue_waiting(&c->ss->queue);
+	log_emit(waiting > 9 ? LOG_CRITICAL : waiting > 3 ? LOG_WARNING : LOG_DEBUG, SERVER_LOGGER,
+		"(%s) ('%s') queue lock: transactions waiting: %zu", r->session->label, c->ss->id,
+		waiting);
+}
+
+/* --- abort --- */
+
+/* Whatever state it is in, but FINISHING. */
+static void abort_now(struct commit *c)
+{
+	struct storage *st = c->ss->storage;
+
+	atomic_fetch_add(&c->ss->stats.aborts, 1);
+	if (c->state == COMMIT_VOTING) {
+		detach(c); /* vote_done() ends it */
+		return;
+	}
+	if (c->state == COMMIT_VOTED)
+		st->ops->abort(st, c->txn);
+	end_unfinished(c);
+}
+
+void commit_abort(const struct request *r)
+{
+	abort_now(r->session->commit);
+	reply_none(r);
+}
+
+void commit_abandon(struct session *s)
+{
+	struct commit *c;
+
+	if (s->commit)
+		abort_now(s->commit);
+	for (c = s->hub->finishing; c; c = c->next)
+		if (c->session == s)
+			c->session = NULL; /* it completes all the same (R5) */
+}
+
+/* --- finish --- */
+
+static void finish_done(struct hub *h, struct hub_msg *m)
+{
+	struct commit *c = CONTAINER_OF(m, struct commit, done_msg);
+
+	list_remove(&h->finishing, c);
+	atomic_fetch_sub(&c->ss->stats.active_txns, 1);
+	if (c->finish_rc == OK)
+		atomic_fetch_add(&c->ss->stats.commits, 1);
+	else if (c->session)
+		reply_failure(&c->request, c->finish_rc, &c->finish_err, OID_ROOT);
+	commit_free(c);
+}
+
+/* On the storage's thread, after the publication: those that wait for its objects may go on. */
+static void on_txn_done(struct txn *t, int rc, const struct err *e)
+{
+	struct commit *c = t->owner;
+
+	c->finish_rc = rc;
+	if (rc != OK)
+		c->finish_err = *e;
+	commit_queue_leave(&c->ss->queue, &c->entry);
+	c->done_msg.run = finish_done;
+	hub_post(c->hub, &c->done_msg);
+}
+
+void commit_finish(const struct request *r)
+{
+	struct session *s = r->session;
+	struct commit *c = s->commit;
+	struct storage *st = c->ss->storage;
+
+	if (c->state != COMMIT_VOTED) {
+		reply_error_text(r, "builtins.AssertionError", "finished called wo lock");
+		return;
+	}
+	uncount_locked(c);
+	s->commit = NULL;
+	c->state = COMMIT_FINISHING;
+	c->request = *r;
+	c->origin = atomic_fetch_add(&last_origin, 1) + 1;
+	c->txn->origin = c->origin;
+	c->txn->state = TXN_FINISHING;
+	c->txn->done = on_txn_done;
+	list_add(&c->hub->finishing, c);
+	st->ops->finish(st, c->txn);
+}
+
+struct commit *commit_by_origin(struct hub *h, uint64_t origin)
+{
+	struct commit *c = h->finishing;
+
+	while (c && c->origin != origin)
+		c = c->next;
+	return c;
+}
+
+void commit_send_info(struct session *s, const struct publication *p)
+{
+	struct message_writer w;
+	size_t mark;
+	struct buf *b = session_out(s, &mark);
+
+	if (!b)
+		return;
+	message_call(&w, b, s->encoding, "info");
+	enc_tuple(&w.enc, 1);
+	enc_dict(&w.enc, 2);
+	enc_str(&w.enc, slice_str("length"));
+	enc_int(&w.enc, (int64_t)p->length);
+	enc_str(&w.enc, slice_str("size"));
+	enc_int(&w.enc, (int64_t)p->size_bytes);
+	enc_end(&w.enc);
+	enc_end(&w.enc);
+	message_end(&w);
+	session_out_done(s, b, mark);
+}
+
+void commit_published(struct commit *c, const struct publication *p)
+{
+	commit_send_info(c->session, p);
+	reply_id(&c->request, p->tid);
+}
+
+/* --- timeout --- */
+
+void commit_check_timeouts(struct hub *h, uint64_t now_us)
+{
+	struct commit *c = h->locked;
+	struct commit *next;
+
+	for (; c; c = next) {
+		next = c->next;
+		if (now_us < c->deadline_us) {
+			hub_wake_at(h, c->deadline_us);
+		} else if (c->session && session_alive(c->session)) {
+			log_emit(LOG_CRITICAL, SERVER_LOGGER,
+				"(%s) Transaction timeout after %s seconds", c->session->label,
+				h->server->options.transaction_timeout_text);
+			session_close(c->session, false);
+		}
+	}
+}

@@ -1,0 +1,155 @@
+#include "server/outq.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+
+enum {
+	CHUNK_FULL = 64 << 10, /* a chunk with more than this takes no further message */
+	CHUNK_KEEP = 16 << 10, /* memory a sent chunk may keep for the next messages */
+};
+
+struct outq_chunk {
+	struct outq_chunk *next;
+	struct shared_frame *shared; /* NULL: own */
+	struct buf own;
+};
+
+struct shared_frame *shared_frame_new(void)
+{
+	struct shared_frame *f = mem_zalloc(1, sizeof(*f));
+
+	if (f)
+		atomic_init(&f->refs, 1);
+	return f;
+}
+
+struct shared_frame *shared_frame_ref(struct shared_frame *f)
+{
+	atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+	return f;
+}
+
+void shared_frame_unref(struct shared_frame *f)
+{
+	if (!f || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	buf_free(&f->bytes);
+	mem_free(f);
+}
+
+static const struct buf *bytes_of(const struct outq_chunk *c)
+{
+	return c->shared ? &c->shared->bytes : &c->own;
+}
+
+static void chunk_free(struct outq_chunk *c)
+{
+	if (!c)
+		return;
+	shared_frame_unref(c->shared);
+	buf_free(&c->own);
+	mem_free(c);
+}
+
+/* The memory of small own chunks serves the next message. */
+static void chunk_retire(struct outq *q, struct outq_chunk *c)
+{
+	if (q->spare || c->shared || c->own.room > CHUNK_KEEP) {
+		chunk_free(c);
+		return;
+	}
+	buf_reset(&c->own);
+	c->next = NULL;
+	q->spare = c;
+}
+
+void outq_free(struct outq *q)
+{
+	while (q->head) {
+		struct outq_chunk *next = q->head->next;
+
+		chunk_free(q->head);
+		q->head = next;
+	}
+	chunk_free(q->spare);
+	*q = (struct outq){ 0 };
+}
+
+static struct outq_chunk *append_chunk(struct outq *q)
+{
+	struct outq_chunk *c = q->spare;
+
+	if (c)
+		q->spare = NULL;
+	else
+		c = mem_zalloc(1, sizeof(*c));
+	if (!c) {
+		q->failed = true;
+		return NULL;
+	}
+	if (q->tail)
+		q->tail->next = c;
+	else
+		q->head = c;
+	q->tail = c;
+	return c;
+}
+
+struct buf *outq_buf(struct outq *q)
+{
+	struct outq_chunk *c = q->tail;
+
+	if (!c || c->shared || c->own.len > CHUNK_FULL)
+		c = append_chunk(q);
+	return c ? &c->own : NULL;
+}
+
+void outq_appended(struct outq *q, const struct buf *b, size_t len_before)
+{
+	if (!buf_ok(b))
+		q->failed = true;
+	else
+		q->bytes += b->len - len_before;
+}
+
+void outq_share(struct outq *q, struct shared_frame *f)
+{
+	struct outq_chunk *c = append_chunk(q);
+
+	if (!c)
+		return;
+	c->shared = shared_frame_ref(f);
+	q->bytes += f->bytes.len;
+}
+
+int outq_iov(const struct outq *q, struct iovec *iov, int n)
+{
+	const struct outq_chunk *c;
+	size_t skip = q->head_sent;
+	int used = 0;
+
+	for (c = q->head; c && used < n; c = c->next) {
+		const struct buf *b = bytes_of(c);
+
+		if (b->len > skip)
+			iov[used++] = (struct iovec){ b->data + skip, b->len - skip };
+		skip = 0;
+	}
+	return used;
+}
+
+void outq_sent(struct outq *q, size_t n)
+{
+	CHECK(n <= q->bytes);
+	q->bytes -= n;
+	q->head_sent += n;
+	while (q->head && q->head_sent >= bytes_of(q->head)->len) {
+		struct outq_chunk *c = q->head;
+
+		q->head_sent -= bytes_of(c)->len;
+		q->head = c->next;
+		if (!q->head)
+			q->tail = NULL;
+		chunk_retire(q, c);
+	}
+}

@@ -1,0 +1,357 @@
+#include "server/session.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "server/commit.h"
+#include "server/dispatch.h"
+#include "server/hub.h"
+#include "server/server.h"
+#include "zeo/frame.h"
+
+static atomic_uint_fast64_t last_id;
+
+enum { IN_KEEP = 64 << 10 }; /* memory an input buffer may keep between messages */
+
+static void put_frame(struct session *s, struct slice content)
+{
+	size_t mark;
+	struct buf *b = session_out(s, &mark);
+
+	if (!b)
+		return;
+	frame_begin(b);
+	buf_put_slice(b, content);
+	frame_end(b, mark);
+	session_out_done(s, b, mark);
+}
+
+static void link_session(struct session *s)
+{
+	struct hub *h = s->hub;
+
+	s->next = h->sessions;
+	if (s->next)
+		s->next->prev = s;
+	h->sessions = s;
+}
+
+static void unlink_session(struct session *s)
+{
+	if (s->prev)
+		s->prev->next = s->next;
+	else
+		s->hub->sessions = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+}
+
+struct session *session_new(struct hub *h, struct session_io *io, const char *peer)
+{
+	struct session *s = mem_zalloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->hub = h;
+	s->io = io;
+	s->id = atomic_fetch_add(&last_id, 1) + 1;
+	s->refs = 1;
+	s->since_us = s->drained_us = clock_mono_us(h->clock);
+	s->read_only = h->server->options.read_only;
+	snprintf(s->peer, sizeof(s->peer), "%s", peer);
+	snprintf(s->label, sizeof(s->label), "%s", peer);
+	link_session(s);
+	h->n_open++;
+	put_frame(s, slice_str(h->server->options.msgpack ? "M5" : "Z5"));
+	hub_wake_at(h, s->since_us + SESSION_HANDSHAKE_S * UINT64_C(1000000));
+	if (s->out.failed) {
+		session_closed(s, NULL);
+		return NULL;
+	}
+	return s;
+}
+
+void session_ref(struct session *s)
+{
+	s->refs++;
+}
+
+void session_unref(struct session *s)
+{
+	CHECK(s->refs > 0);
+	if (--s->refs)
+		return;
+	CHECK(s->state == SESSION_CLOSED && !s->commit && !s->dirty);
+	s->hub->n_open--;
+	buf_free(&s->in);
+	outq_free(&s->out);
+	mem_free(s);
+}
+
+void session_close(struct session *s, bool flush)
+{
+	if (!session_alive(s))
+		return;
+	s->closing = true;
+	s->io->close(s->io, flush);
+}
+
+void session_fail(struct session *s, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	if (!session_alive(s))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_emit(LOG_ERROR, SERVER_LOGGER, "(%s) closing the connection: %s", s->label, text);
+	session_close(s, false);
+}
+
+static void unregister(struct session *s)
+{
+	struct hub_storage *hs = s->hs;
+
+	if (!hs)
+		return;
+	if (s->storage_prev)
+		s->storage_prev->storage_next = s->storage_next;
+	else
+		hs->sessions = s->storage_next;
+	if (s->storage_next)
+		s->storage_next->storage_prev = s->storage_prev;
+	atomic_fetch_sub(&hs->ss->stats.connections, 1);
+}
+
+static void remove_dirty(struct session *s)
+{
+	struct session **p = &s->hub->dirty;
+
+	if (!s->dirty)
+		return;
+	while (*p != s)
+		p = &(*p)->dirty_next;
+	*p = s->dirty_next;
+	s->dirty = false;
+}
+
+void session_closed(struct session *s, const char *why)
+{
+	const char *during = "";
+	/* A check that connects and goes away must not fill the log (T40). */
+	int level = s->state == SESSION_REGISTERED ? LOG_INFO : LOG_DEBUG;
+
+	CHECK(s->state != SESSION_CLOSED);
+	if (s->commit)
+		during = commit_is_locked(s->commit) ? " during locked transaction"
+						     : " during unlocked transaction";
+	log_emit(level, SERVER_LOGGER, "(%s) disconnected%s%s%s", s->label, during, why ? ": " : "",
+		why ? why : "");
+	s->state = SESSION_CLOSED;
+	s->closing = true;
+	commit_abandon(s);
+	unregister(s);
+	remove_dirty(s);
+	unlink_session(s);
+	session_unref(s);
+}
+
+struct buf *session_out(struct session *s, size_t *ret_mark)
+{
+	struct buf *b = session_alive(s) ? outq_buf(&s->out) : NULL;
+
+	if (b)
+		*ret_mark = b->len;
+	return b;
+}
+
+/* Something was queued: tell the shell; close when there was no memory for it. */
+static void queued(struct session *s, bool was_empty)
+{
+	if (s->out.failed) {
+		session_fail(s, "no memory for what is to be sent");
+		return;
+	}
+	if (was_empty)
+		s->drained_us = clock_mono_us(s->hub->clock);
+	if (was_empty)
+		hub_wake_at(s->hub, s->drained_us + SESSION_STALL_S * UINT64_C(1000000));
+	if (s->dirty)
+		return;
+	s->dirty = true;
+	s->dirty_next = s->hub->dirty;
+	s->hub->dirty = s;
+}
+
+void session_out_done(struct session *s, struct buf *b, size_t mark)
+{
+	bool was_empty = outq_empty(&s->out);
+
+	outq_appended(&s->out, b, mark);
+	queued(s, was_empty);
+}
+
+void session_share(struct session *s, struct shared_frame *f)
+{
+	bool was_empty = outq_empty(&s->out);
+
+	if (!session_alive(s))
+		return;
+	outq_share(&s->out, f);
+	queued(s, was_empty);
+	if (s->out.bytes > SESSION_OUT_MAX)
+		session_fail(s, "%zu bytes of invalidations wait to be read by the client",
+			s->out.bytes);
+}
+
+void session_sent(struct session *s, size_t n)
+{
+	outq_sent(&s->out, n);
+	if (n)
+		s->drained_us = clock_mono_us(s->hub->clock);
+}
+
+bool session_wants_input(const struct session *s)
+{
+	return session_alive(s) && s->out.bytes <= SESSION_OUT_HIGH &&
+		s->n_loads < SESSION_LOADS_MAX;
+}
+
+static void handshake(struct session *s, struct slice said)
+{
+	if (slice_is(said, "ruok")) {
+		struct buf b = BUF_INIT(0);
+
+		server_ruok(s->hub->server, s->hub, &b);
+		put_frame(s, buf_slice(&b));
+		buf_free(&b);
+		session_close(s, true);
+		return;
+	}
+	if (slice_is(said, "Z5") || slice_is(said, "M5")) {
+		s->encoding = said.data[0] == 'M' ? ENC_MSGPACK : ENC_PICKLE;
+		s->state = SESSION_CONNECTED;
+		log_emit(LOG_DEBUG, SERVER_LOGGER, "(%s) received handshake '%.2s'", s->label,
+			(const char *)said.data);
+		return;
+	}
+	session_fail(s, "bad handshake of %zu bytes: 'Z5' or 'M5' was expected", said.len);
+}
+
+static void handle_frame(struct session *s, struct slice content)
+{
+	if (s->state == SESSION_HANDSHAKE)
+		handshake(s, content);
+	else
+		dispatch(s, content);
+}
+
+/* Handle the whole messages of @in; returns how many bytes they took. */
+static size_t take_frames(struct session *s, struct slice in)
+{
+	size_t used = 0;
+	size_t need;
+	struct slice content;
+
+	while (session_wants_input(s)) {
+		uint32_t max = s->state == SESSION_REGISTERED ? SESSION_FRAME_MAX
+							      : SESSION_FRAME_EARLY;
+		struct slice rest = slice_of(in.data + used, in.len - used);
+
+		switch (frame_take(rest, max, &content, &need)) {
+		case FRAME_TOO_BIG:
+			session_fail(s, "a message of %zu bytes: at most %u are allowed here",
+				need - FRAME_HEADER_LEN, max);
+			return in.len;
+		case FRAME_PARTIAL:
+			return used;
+		case FRAME_WHOLE:
+			handle_frame(s, content);
+			used += need;
+			break;
+		}
+	}
+	return used;
+}
+
+static void keep_rest(struct session *s, const uint8_t *data, size_t n)
+{
+	buf_put(&s->in, data, n);
+	if (!buf_ok(&s->in))
+		session_fail(s, "no memory for a message");
+}
+
+/* A request that is answered at once must not start on the next one from inside this one. */
+static size_t handle_frames(struct session *s, struct slice in)
+{
+	size_t used;
+
+	s->parsing = true;
+	used = take_frames(s, in);
+	s->parsing = false;
+	return used;
+}
+
+/* Drop the first @used bytes of s->in. */
+static void consume(struct session *s, size_t used)
+{
+	size_t rest = s->in.len - used;
+
+	if (used == 0)
+		return;
+	memmove(s->in.data, s->in.data + used, rest);
+	s->in.len = rest;
+	if (rest == 0)
+		buf_shrink(&s->in, IN_KEEP);
+}
+
+void session_input(struct session *s, const uint8_t *data, size_t n)
+{
+	size_t used;
+
+	if (!session_alive(s))
+		return;
+	if (s->in.len == 0) { /* the usual case: whole messages, nothing copied */
+		used = handle_frames(s, slice_of(data, n));
+		if (used < n && session_alive(s))
+			keep_rest(s, data + used, n - used);
+		return;
+	}
+	keep_rest(s, data, n);
+	session_resume(s);
+}
+
+void session_resume(struct session *s)
+{
+	if (session_alive(s) && s->in.len && !s->parsing)
+		consume(s, handle_frames(s, buf_slice(&s->in)));
+}
+
+uint64_t session_tick(struct session *s, uint64_t now_us)
+{
+	uint64_t handshake_end = s->since_us + SESSION_HANDSHAKE_S * UINT64_C(1000000);
+	uint64_t stall_end = s->drained_us + SESSION_STALL_S * UINT64_C(1000000);
+	uint64_t next = UINT64_MAX;
+
+	if (!session_alive(s))
+		return UINT64_MAX;
+	if (s->state != SESSION_REGISTERED) {
+		if (now_us >= handshake_end)
+			session_close(s, false);
+		next = handshake_end;
+	}
+	if (!outq_empty(&s->out)) {
+		if (now_us >= stall_end)
+			session_fail(s, "nothing was read by the client for %d seconds",
+				SESSION_STALL_S);
+		next = stall_end < next ? stall_end : next;
+	}
+	return next;
+}

@@ -1,0 +1,388 @@
+#include "server/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "server/commit.h"
+#include "server/server.h"
+#include "server/session.h"
+
+enum { IOV_MAX_USED = 64 };
+
+struct conn {
+	struct session_io io;
+	struct worker *w;
+	struct session *session; /* NULL: closed */
+	uv_poll_t poll;
+	int fd;
+	int events;              /* asked of libuv */
+	bool close_wanted;       /* on the worker's list */
+	bool flush;              /* but send what is queued before */
+	struct conn *next;
+};
+
+static struct worker *worker_of(struct hub *h)
+{
+	return CONTAINER_OF(h, struct worker, hub);
+}
+
+static void after_turn(struct worker *w);
+
+/* --- closing --- */
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+	struct conn *c = handle->data;
+
+	close(c->fd);
+	mem_free(c);
+}
+
+static void conn_close(struct conn *c, const char *why)
+{
+	if (!c->session)
+		return;
+	session_closed(c->session, why);
+	c->session = NULL;
+	uv_poll_stop(&c->poll);
+	shutdown(c->fd, SHUT_WR);
+	atomic_fetch_sub(&c->w->n_conns, 1);
+	if (!c->close_wanted)
+		uv_close((uv_handle_t *)&c->poll, on_poll_closed);
+}
+
+/* The session wants to be closed: not while it is being used, but after this turn. */
+static void io_close(struct session_io *io, bool flush)
+{
+	struct conn *c = CONTAINER_OF(io, struct conn, io);
+
+	c->flush = flush;
+	c->close_wanted = true;
+	c->next = c->w->closing;
+	c->w->closing = c;
+}
+
+static void close_wanted(struct worker *w)
+{
+	struct conn *keep = NULL;
+
+	while (w->closing) {
+		struct conn *c = w->closing;
+
+		w->closing = c->next;
+		if (c->session && c->flush && !outq_empty(&c->session->out)) {
+			c->next = keep;
+			keep = c;
+			continue;
+		}
+		conn_close(c, NULL);
+		uv_close((uv_handle_t *)&c->poll, on_poll_closed);
+	}
+	w->closing = keep;
+}
+
+/* --- reading and writing --- */
+
+static void on_poll(uv_poll_t *p, int status, int events);
+
+static void update_events(struct conn *c)
+{
+	int want = 0;
+
+	if (session_wants_input(c->session))
+		want |= UV_READABLE;
+	if (!outq_empty(&c->session->out))
+		want |= UV_WRITABLE;
+	if (want == c->events)
+		return;
+	c->events = want;
+	if (want)
+		uv_poll_start(&c->poll, want, on_poll);
+	else
+		uv_poll_stop(&c->poll);
+}
+
+static void conn_flush(struct conn *c)
+{
+	struct iovec iov[IOV_MAX_USED];
+	struct outq *q = &c->session->out;
+
+	while (!outq_empty(q)) {
+		struct msghdr m = { .msg_iov = iov };
+		ssize_t n;
+
+		m.msg_iovlen = (size_t)outq_iov(q, iov, IOV_MAX_USED);
+		n = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != EAGAIN) {
+			conn_close(c, strerror(errno));
+			return;
+		}
+		if (n < 0)
+			break;
+		session_sent(c->session, (size_t)n);
+	}
+	session_resume(c->session);
+	update_events(c);
+}
+
+static void conn_read(struct conn *c)
+{
+	ssize_t n;
+
+	if (!session_wants_input(c->session))
+		return;
+	do
+		n = read(c->fd, c->w->read_buf, WORKER_READ_BYTES);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		session_input(c->session, c->w->read_buf, (size_t)n);
+		update_events(c);
+	} else if (n == 0) {
+		conn_close(c, NULL);
+	} else if (errno != EAGAIN) {
+		conn_close(c, strerror(errno));
+	}
+}
+
+static void on_poll(uv_poll_t *p, int status, int events)
+{
+	struct conn *c = p->data;
+
+	hub_turn(&c->w->hub); /* before input is handled (T65) */
+	if (!c->session)
+		return;
+	if (status < 0) {
+		conn_close(c, uv_strerror(status));
+		return;
+	}
+	if (events & UV_WRITABLE)
+		conn_flush(c);
+	if (c->session && (events & UV_READABLE))
+		conn_read(c);
+}
+
+/* --- new connections --- */
+
+struct add_msg {
+	struct hub_msg msg;
+	int fd;
+	char peer[64];
+};
+
+static int conn_open(struct worker *w, int fd, const char *peer)
+{
+	struct conn *c = mem_zalloc(1, sizeof(*c));
+
+	if (!c)
+		return ERR_NOMEM;
+	c->w = w;
+	c->fd = fd;
+	c->io.close = io_close;
+	c->poll.data = c;
+	if (uv_poll_init(&w->loop.uv, &c->poll, fd) != 0) {
+		mem_free(c);
+		return ERR_IO;
+	}
+	c->session = session_new(&w->hub, &c->io, peer);
+	if (!c->session) {
+		if (!c->close_wanted)
+			io_close(&c->io, false);
+		return OK;
+	}
+	atomic_fetch_add(&w->n_conns, 1);
+	update_events(c);
+	return OK;
+}
+
+static void run_add(struct hub *h, struct hub_msg *m)
+{
+	struct add_msg *a = CONTAINER_OF(m, struct add_msg, msg);
+	struct worker *w = worker_of(h);
+
+	if (w->draining || conn_open(w, a->fd, a->peer) != OK)
+		close(a->fd);
+	mem_free(a);
+}
+
+void worker_add(struct worker *w, int fd, const char *peer)
+{
+	struct add_msg *a = mem_zalloc(1, sizeof(*a));
+
+	if (!a) {
+		close(fd);
+		return;
+	}
+	a->msg.run = run_add;
+	a->fd = fd;
+	snprintf(a->peer, sizeof(a->peer), "%s", peer);
+	hub_post(&w->hub, &a->msg);
+}
+
+/* --- the turn of the loop --- */
+
+static void flush_dirty(struct worker *w)
+{
+	struct session *s;
+
+	while ((s = hub_next_dirty(&w->hub)))
+		conn_flush(CONTAINER_OF(s->io, struct conn, io));
+}
+
+static void set_timer(struct worker *w);
+
+static void on_timer(uv_timer_t *t)
+{
+	struct worker *w = t->data;
+
+	w->timer_us = 0;
+	hub_turn(&w->hub);
+	hub_tick(&w->hub);
+	after_turn(w);
+}
+
+static void set_timer(struct worker *w)
+{
+	uint64_t when = w->hub.wake_us;
+	uint64_t now;
+
+	if (when == UINT64_MAX || (w->timer_us && w->timer_us <= when))
+		return;
+	now = clock_mono_us(w->hub.clock);
+	w->timer_us = when;
+	uv_update_time(&w->loop.uv);
+	uv_timer_start(&w->timer, on_timer, when > now ? (when - now) / 1000 + 1 : 0, 0);
+}
+
+/* Clients may finish what they have voted; the others go. */
+static void drain(struct worker *w)
+{
+	struct session *s = w->hub.sessions;
+
+	for (; s; s = s->next)
+		if (!s->commit || !commit_is_locked(s->commit))
+			if (!commit_is_finishing(s))
+				session_close(s, true);
+}
+
+static void end(struct worker *w)
+{
+	w->ended = true;
+	uv_close((uv_handle_t *)&w->check, NULL);
+	uv_close((uv_handle_t *)&w->timer, NULL);
+	loop_finish(&w->loop);
+}
+
+static void after_turn(struct worker *w)
+{
+	if (w->ended)
+		return;
+	flush_dirty(w);
+	if (w->draining)
+		drain(w);
+	close_wanted(w);
+	set_timer(w);
+	if (w->draining && hub_is_idle(&w->hub))
+		end(w);
+}
+
+static void on_check(uv_check_t *check)
+{
+	after_turn(check->data);
+}
+
+static void on_wake(struct loop *l)
+{
+	struct worker *w = CONTAINER_OF(l, struct worker, loop);
+
+	if (!w->ended)
+		hub_turn(&w->hub);
+}
+
+static void io_wake(struct hub_io *io)
+{
+	loop_wake(&CONTAINER_OF(io, struct worker, io)->loop);
+}
+
+int worker_init(struct worker *w, struct server *s, struct err *e)
+{
+	int rc;
+
+	*w = (struct worker){ .io.wake = io_wake };
+	w->read_buf = mem_alloc(WORKER_READ_BYTES);
+	if (!w->read_buf)
+		return err_set(e, ERR_NOMEM, "no memory for an event loop");
+	rc = loop_init(&w->loop, on_wake, e);
+	if (rc != OK)
+		goto no_loop;
+	rc = hub_init(&w->hub, s, &w->loop.exec, &w->io, e);
+	if (rc != OK)
+		goto no_hub;
+	w->check.data = w;
+	w->timer.data = w;
+	return OK;
+no_hub:
+	loop_fini(&w->loop);
+no_loop:
+	mem_free(w->read_buf);
+	w->read_buf = NULL;
+	return rc;
+}
+
+int worker_start(struct worker *w, unsigned number, struct err *e)
+{
+	char name[16];
+
+	uv_check_init(&w->loop.uv, &w->check);
+	uv_check_start(&w->check, on_check);
+	uv_timer_init(&w->loop.uv, &w->timer);
+	snprintf(name, sizeof(name), "worker %u", number);
+	return loop_start(&w->loop, name, e);
+}
+
+static void run_drain(struct hub *h, struct hub_msg *m)
+{
+	(void)m;
+	worker_of(h)->draining = true;
+}
+
+static void run_cut(struct hub *h, struct hub_msg *m)
+{
+	struct worker *w = worker_of(h);
+
+	(void)m;
+	w->draining = true;
+	for (struct session *s = h->sessions; s; s = s->next)
+		session_close(s, false);
+	for (struct conn *c = w->closing; c; c = c->next)
+		c->flush = false;
+}
+
+void worker_drain(struct worker *w)
+{
+	w->drain_msg.run = run_drain;
+	hub_post(&w->hub, &w->drain_msg);
+}
+
+void worker_cut(struct worker *w)
+{
+	w->cut_msg.run = run_cut;
+	hub_post(&w->hub, &w->cut_msg);
+}
+
+void worker_fini(struct worker *w)
+{
+	if (!w->read_buf)
+		return;
+	hub_fini(&w->hub);
+	loop_fini(&w->loop);
+	mem_free(w->read_buf);
+	w->read_buf = NULL;
+}

@@ -1,0 +1,47 @@
+/* A worker: an event loop with its hub and its connections. The shell around hub.h and
+ * session.h: reads, writes, timers. */
+#ifndef SERVER_WORKER_H
+#define SERVER_WORKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/err.h"
+#include "net/loop.h"
+#include "server/hub.h"
+
+struct conn;
+
+enum { WORKER_READ_BYTES = 128 << 10 }; /* read from one connection in one turn */
+
+struct worker {
+	struct loop loop;
+	struct hub hub;
+	struct hub_io io;
+	uv_check_t check;   /* after the events of a turn: send what they queued */
+	uv_timer_t timer;   /* hub.wake_us */
+	uint64_t timer_us;  /* what it is set to; 0: not set */
+	struct conn *closing; /* asked to be closed, not yet done */
+	bool draining;      /* close what has no voted transaction; end when all is closed */
+	bool ended;
+	struct hub_msg drain_msg;
+	struct hub_msg cut_msg;
+	atomic_uint n_conns;
+	uint8_t *read_buf;
+};
+
+MUST_CHECK int worker_init(struct worker *w, struct server *s, struct err *e);
+MUST_CHECK int worker_start(struct worker *w, unsigned number, struct err *e);
+/** Hand a connected socket over; it is closed when there is no memory. Threads: any. */
+void worker_add(struct worker *w, int fd, const char *peer);
+/** Close connections, those with a voted transaction when it is finished; the thread ends when all
+ * is closed and done. Once. Threads: any. */
+void worker_drain(struct worker *w);
+/** As worker_drain(), but close all of them now. Once. */
+void worker_cut(struct worker *w);
+/** The loop's thread has ended. */
+void worker_fini(struct worker *w);
+
+#endif

@@ -1,0 +1,66 @@
+/* Messages: the 4-tuple (id, flag, name, args) in a frame; docs/protocol.md#messages.
+ * A reply has the request's id, flag 0, or 2 for an exception, and the name ".reply". */
+#ifndef ZEO_MESSAGE_H
+#define ZEO_MESSAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/err.h"
+#include "base/slice.h"
+#include "codec/enc.h"
+#include "codec/val.h"
+
+enum message_flag {
+	MESSAGE_REPLY = 0,
+	MESSAGE_ASYNC = 1,
+	MESSAGE_ERROR = 2,
+};
+
+/** A request's id, kept encoded so that a reply can echo it later, whatever it was (T63). */
+struct reply_id {
+	uint8_t len;
+	uint8_t bytes[63];
+};
+
+struct message {
+	const struct val *id; /* the values live in the arena */
+	bool async;           /* no reply is wanted */
+	bool keep_alive;      /* id -1: nothing else counts */
+	struct slice name;
+	const struct val *args; /* n_args of them */
+	uint32_t n_args;
+};
+
+/**
+ * Decode the content of a frame.
+ * @arena  receives the values, which also borrow from @content
+ * Returns 0, ERR_FORMAT, ERR_LIMIT or ERR_NOMEM; the text says where and what was expected.
+ */
+MUST_CHECK int message_decode(struct slice content, enum encoding encoding, struct arena *arena,
+	struct message *ret, struct err *e);
+
+/** Encode @id for the reply. Returns 0, or ERR_LIMIT when it is larger than a client's ids are. */
+MUST_CHECK int reply_id_set(
+	struct reply_id *r, const struct val *id, enum encoding encoding, struct err *e);
+
+/** A message being written at the end of a buffer. */
+struct message_writer {
+	struct enc enc; /* write the one value of the result (or of the arguments) here */
+	size_t mark;
+};
+
+/** Start a reply: one value goes to w->enc, then message_end(). @flag MESSAGE_REPLY or
+ * MESSAGE_ERROR. */
+void message_reply(struct message_writer *w, struct buf *out, enum encoding encoding,
+	const struct reply_id *id, enum message_flag flag);
+/** Start a call without a reply (invalidateTransaction, info): the tuple of its arguments goes to
+ * w->enc. */
+void message_call(
+	struct message_writer *w, struct buf *out, enum encoding encoding, const char *name);
+void message_end(struct message_writer *w);
+
+#endif
