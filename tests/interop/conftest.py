@@ -1,5 +1,6 @@
 """Servers for the tests: zkrunzeo, Python's runzeo, and a private ZooKeeper."""
 
+import itertools
 import os
 import signal
 import socket
@@ -34,7 +35,7 @@ def greeting(address, timeout=5.0):
 
 
 class Server:
-    """A server process. Its log is in .log, its output in .output."""
+    """A server process. What it prints is in the file .output."""
 
     def __init__(self, command, address, output, env=None):
         self.command = [str(c) for c in command]
@@ -95,59 +96,64 @@ def _cleanup(servers):
 
 
 @pytest.fixture
-def server(programs, tmp_path):
+def free_address():
+    """A free port of 127.0.0.1."""
+    return ('127.0.0.1', free_port())
+
+
+@pytest.fixture
+def start_server(tmp_path):
+    """start_server(command, address): any program that greets as a ZEO server does."""
+    servers = []
+
+    def make(command, address, start=True, env=None):
+        s = Server(command, address, tmp_path / f'process{len(servers)}.out', env)
+        servers.append(s)
+        return s.start() if start else s
+
+    yield make
+    _cleanup(servers)
+
+
+def _configured(folder, name, configuration, address):
+    """Write a configuration with its {address}, {port} and {dir}; returns its path."""
+    unix = isinstance(address, str)
+    for key, value in (('address', address if unix else '%s:%d' % address),
+                       ('port', '' if unix else str(address[1])),
+                       ('dir', str(folder))):
+        configuration = configuration.replace('{%s}' % key, value)
+    path = folder / name
+    path.write_text(configuration)
+    return path
+
+
+@pytest.fixture
+def server(programs, tmp_path, start_server):
     """server(configuration, address=None, start=True): a zkrunzeo.
 
     {address}, {port} and {dir} in the configuration are replaced; the address is a free
     port of 127.0.0.1, or a Unix path when one is given.
     """
-    servers = []
+    numbers = itertools.count()
 
     def make(configuration, address=None, start=True, env=None):
-        n = len(servers)
-        if address is None:
-            address = ('127.0.0.1', free_port())
-        unix = isinstance(address, str)
-        text = configuration
-        for name, value in (
-                ('address', address if unix else '%s:%d' % address),
-                ('port', '' if unix else str(address[1])),
-                ('dir', str(tmp_path))):
-            text = text.replace('{%s}' % name, value)
-        conf = tmp_path / f'server{n}.conf'
-        conf.write_text(text)
-        s = Server([programs / 'zkrunzeo', '-C', conf], address,
-                   tmp_path / f'server{n}.out', env)
-        servers.append(s)
-        return s.start() if start else s
-
-    yield make
-    _cleanup(servers)
+        address = address or ('127.0.0.1', free_port())
+        path = _configured(tmp_path, f'server{next(numbers)}.conf', configuration, address)
+        return start_server([programs / 'zkrunzeo', '-C', path], address, start, env)
+    return make
 
 
 @pytest.fixture
-def python_server(tmp_path):
-    """python_server(configuration, address=None): Python's runzeo, as `server`."""
-    servers = []
+def python_server(tmp_path, start_server):
+    """python_server(configuration, address=None, start=True): Python's runzeo, as `server`."""
+    numbers = itertools.count()
 
-    def make(configuration, address=None, start=True):
-        n = len(servers)
-        if address is None:
-            address = ('127.0.0.1', free_port())
-        text = configuration
-        for name, value in (
-                ('address', address if isinstance(address, str) else '%s:%d' % address),
-                ('dir', str(tmp_path))):
-            text = text.replace('{%s}' % name, value)
-        conf = tmp_path / f'python{n}.conf'
-        conf.write_text(text)
-        s = Server([sys.executable, '-m', 'ZEO.runzeo', '-C', conf], address,
-                   tmp_path / f'python{n}.out')
-        servers.append(s)
-        return s.start() if start else s
-
-    yield make
-    _cleanup(servers)
+    def make(configuration, address=None, start=True, env=None):
+        address = address or ('127.0.0.1', free_port())
+        path = _configured(tmp_path, f'python{next(numbers)}.conf', configuration, address)
+        return start_server(
+            [sys.executable, '-m', 'ZEO.runzeo', '-C', path], address, start, env)
+    return make
 
 
 @pytest.fixture(scope='session')

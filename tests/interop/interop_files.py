@@ -1,0 +1,15 @@
+"""Checks of data files with ZODB's own tools."""
+
+import contextlib
+import io
+
+
+def fstest(path):
+    """What ZODB's fstest has to say against a file: a list of texts, empty for a sound one."""
+    from ZODB.scripts import fstest as tool
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            tool.check(str(path))
+    except tool.FormatError as e:
+        return [str(e)]
+    return []

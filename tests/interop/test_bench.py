@@ -1,0 +1,95 @@
+"""The benchmark's parts work, and what its load leaves behind is a sound file."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from interop_files import fstest
+
+OBJECTS = 5000
+CONFIGURATION = '''
+<zeo>
+  address {address}
+</zeo>
+<filestorage>
+  path {dir}/Data.fs
+</filestorage>
+'''
+
+
+@pytest.fixture
+def data(root, tmp_path):
+    """A small file of the benchmark's kind."""
+    path = tmp_path / 'Data.fs'
+    subprocess.run(
+        [sys.executable, root / 'bench' / 'make_datafs.py', path, str(OBJECTS)],
+        check=True, capture_output=True, timeout=60)
+    return path
+
+
+def zeoload(build, address, *options):
+    run = subprocess.run(
+        [build / 'bench' / 'zeoload', f'--objects={OBJECTS}', '--seconds=0.3', '--warmup=0.05',
+         *options, '%s:%d' % address],
+        capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def check_load(build, server):
+    loads = zeoload(build, server.address, '--loaders=3', '--depth=4', f'--pid={server.pid}')
+    assert loads['connections']['count'] == 3
+    assert loads['connections']['min'] > 0
+    assert loads['loads']['count'] == loads['operations']
+    assert loads['loads']['p50_us'] <= loads['loads']['p99_us'] <= loads['loads']['max_us']
+    assert loads['bytes_received'] > 500 * loads['operations']
+    assert loads['server_cpu_us_per_operation'] > 0
+    commits = zeoload(build, server.address, '--committers=2', '--txn-objects=3')
+    assert commits['commits']['count'] > 0
+    assert commits['invalidations'] > 0
+    mixed = zeoload(build, server.address, '--loaders=2', '--committers=2')
+    assert mixed['loads']['count'] > 0
+    assert mixed['commits']['count'] > 0
+
+
+def check_file(path):
+    from ZODB.FileStorage import FileStorage
+    assert fstest(path) == []
+    storage = FileStorage(str(path), read_only=True)
+    try:
+        assert len(storage) == OBJECTS
+        newest = storage.lastTransaction()
+        # objects 1 to 6 belong to the two committers of three objects each
+        tids = [storage.load(n.to_bytes(8, 'big'))[1] for n in range(1, 7)]
+        assert newest in tids
+        assert storage.load((7).to_bytes(8, 'big'))[1] < min(tids)
+    finally:
+        storage.close()
+
+
+def test_against_zkrunzeo(build, data, server):
+    s = server(CONFIGURATION)
+    check_load(build, s)
+    assert s.stop() == 0
+    check_file(data)
+
+
+def test_against_python(build, data, python_server):
+    """The load is right when Python's server takes it."""
+    s = python_server(CONFIGURATION)
+    check_load(build, s)
+    s.stop()
+    check_file(data)
+
+
+@pytest.mark.parametrize('mode', ['-1', '-g', '-2'])
+def test_responder(build, tmp_path, free_address, start_server, mode):
+    log = tmp_path / 'responder.log'
+    s = start_server([build / 'bench' / 'responder', mode, '-f', log, '%s:%d' % free_address],
+                     free_address)
+    loads = zeoload(build, s.address, '--loaders=2', '--depth=8')
+    assert loads['connections']['min'] > 0
+    commits = zeoload(build, s.address, '--committers=4', '--txn-objects=2')
+    assert commits['connections']['min'] > 0
+    assert log.stat().st_size > 2 * 500 * commits['operations']
