@@ -270,12 +270,23 @@ int main(int argc, char **argv)
 
 	while ((c = getopt(argc, argv, "1g2s:f:")) != -1) {
 		switch (c) {
-		case '1': r.mode = SYNC_EACH; break;
-		case 'g': r.mode = SYNC_BATCH; break;
-		case '2': r.mode = SYNC_TWO_STEPS; break;
-		case 's': r.object_bytes = strtoul(optarg, NULL, 10); break;
-		case 'f': file = optarg; break;
-		default: usage();
+		case '1':
+			r.mode = SYNC_EACH;
+			break;
+		case 'g':
+			r.mode = SYNC_BATCH;
+			break;
+		case '2':
+			r.mode = SYNC_TWO_STEPS;
+			break;
+		case 's':
+			r.object_bytes = strtoul(optarg, NULL, 10);
+			break;
+		case 'f':
+			file = optarg;
+			break;
+		default:
+			usage();
 		}
 	}
 	if (optind != argc - 1)

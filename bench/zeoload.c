@@ -13,8 +13,17 @@
 #include "latency.h"
 #include "wire.h"
 
-enum { EVENTS = 256, TID = 8, OID = 8, REGISTER_ID = 1, SERIAL_ID = 2, VOTE_ID = 3,
-	FINISH_ID = 4, FIRST_LOAD_ID = 100, TRANSACTION = 7 };
+enum {
+	EVENTS = 256,
+	TID = 8,
+	OID = 8,
+	REGISTER_ID = 1,
+	SERIAL_ID = 2,
+	VOTE_ID = 3,
+	FINISH_ID = 4,
+	FIRST_LOAD_ID = 100,
+	TRANSACTION = 7
+};
 
 struct options {
 	const char *address;
@@ -39,7 +48,7 @@ struct connection {
 	enum state state;
 	bool commits;
 	unsigned in_flight;
-	uint64_t operations; /* in the measured time */
+	uint64_t operations;  /* in the measured time */
 	uint64_t *started_ns; /* of each load in flight, or of the transaction */
 	uint64_t first_oid;
 	unsigned serials_known;
@@ -178,8 +187,8 @@ static void load_start(struct load *l, struct connection *c, unsigned slot, uint
 	send_load(c, FIRST_LOAD_ID + slot, 1 + random_next(l) % (l->o.objects - 1));
 }
 
-static void count(struct load *l, struct connection *c, struct latency *latency,
-	uint64_t started, uint64_t now)
+static void count(struct load *l, struct connection *c, struct latency *latency, uint64_t started,
+	uint64_t now)
 {
 	c->in_flight--;
 	if (now < l->start_ns || now > l->end_ns)
@@ -226,8 +235,8 @@ static void serial_received(struct load *l, struct connection *c, const struct m
 		send_load(c, SERIAL_ID, c->first_oid + c->serials_known);
 }
 
-static void transaction_end(struct load *l, struct connection *c, const struct message *m,
-	uint64_t now)
+static void transaction_end(
+	struct load *l, struct connection *c, const struct message *m, uint64_t now)
 {
 	const uint8_t *p = m->args;
 	size_t n;
@@ -242,8 +251,8 @@ static void transaction_end(struct load *l, struct connection *c, const struct m
 		transaction_start(l, c, now);
 }
 
-static void reply_received(struct load *l, struct connection *c, const struct message *m,
-	uint64_t now)
+static void reply_received(
+	struct load *l, struct connection *c, const struct message *m, uint64_t now)
 {
 	unsigned slot = m->number - FIRST_LOAD_ID;
 
@@ -475,27 +484,50 @@ static void options_parse(int argc, char **argv, struct options *o)
 {
 	static const struct option table[] = { { "loaders", 1, 0, 'l' },
 		{ "committers", 1, 0, 'c' }, { "depth", 1, 0, 'd' }, { "txn-objects", 1, 0, 't' },
-		{ "object-bytes", 1, 0, 'b' }, { "objects", 1, 0, 'o' },
-		{ "warmup", 1, 0, 'w' }, { "seconds", 1, 0, 's' }, { "storage", 1, 0, 'n' },
-		{ "pid", 1, 0, 'p' }, { "seed", 1, 0, 'r' }, { "help", 0, 0, 'h' }, { 0 } };
+		{ "object-bytes", 1, 0, 'b' }, { "objects", 1, 0, 'o' }, { "warmup", 1, 0, 'w' },
+		{ "seconds", 1, 0, 's' }, { "storage", 1, 0, 'n' }, { "pid", 1, 0, 'p' },
+		{ "seed", 1, 0, 'r' }, { "help", 0, 0, 'h' }, { 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
 		unsigned long n = optarg ? strtoul(optarg, NULL, 10) : 0;
 
 		switch (c) {
-		case 'l': o->loaders = (unsigned)n; break;
-		case 'c': o->committers = (unsigned)n; break;
-		case 'd': o->depth = (unsigned)n; break;
-		case 't': o->txn_objects = (unsigned)n; break;
-		case 'b': o->object_bytes = (unsigned)n; break;
-		case 'o': o->objects = n; break;
-		case 'w': o->warmup_s = strtod(optarg, NULL); break;
-		case 's': o->seconds = strtod(optarg, NULL); break;
-		case 'n': o->storage = optarg; break;
-		case 'p': o->pid = (int)n; break;
-		case 'r': o->seed = n; break;
-		default: usage(c == 'h' ? 0 : 2);
+		case 'l':
+			o->loaders = (unsigned)n;
+			break;
+		case 'c':
+			o->committers = (unsigned)n;
+			break;
+		case 'd':
+			o->depth = (unsigned)n;
+			break;
+		case 't':
+			o->txn_objects = (unsigned)n;
+			break;
+		case 'b':
+			o->object_bytes = (unsigned)n;
+			break;
+		case 'o':
+			o->objects = n;
+			break;
+		case 'w':
+			o->warmup_s = strtod(optarg, NULL);
+			break;
+		case 's':
+			o->seconds = strtod(optarg, NULL);
+			break;
+		case 'n':
+			o->storage = optarg;
+			break;
+		case 'p':
+			o->pid = (int)n;
+			break;
+		case 'r':
+			o->seed = n;
+			break;
+		default:
+			usage(c == 'h' ? 0 : 2);
 		}
 	}
 	if (optind != argc - 1 || o->loaders + o->committers == 0 || o->depth == 0 ||
@@ -508,9 +540,14 @@ static void options_parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-	static struct load l = { .o = { .storage = "1", .depth = 1, .txn_objects = 1,
-					 .object_bytes = 500, .objects = 1000000,
-					 .warmup_s = 0.3, .seconds = 3, .seed = 1 } };
+	static struct load l = { .o = { .storage = "1",
+					 .depth = 1,
+					 .txn_objects = 1,
+					 .object_bytes = 500,
+					 .objects = 1000000,
+					 .warmup_s = 0.3,
+					 .seconds = 3,
+					 .seed = 1 } };
 
 	options_parse(argc, argv, &l.o);
 	l.random = l.o.seed * 0x9e3779b97f4a7c15u;

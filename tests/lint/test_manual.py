@@ -21,8 +21,6 @@ def options(help_text):
 def test_man_page_has_every_option(program, programs, root):
     binary = programs / program
     page = root / 'man' / f'{program}.1'
-    if not binary.exists():
-        pytest.skip(f'{program} is not built')
     run = subprocess.run([binary, '--help'], capture_output=True, text=True, timeout=20)
     assert run.returncode == 0, run.stderr
     shown = options(run.stdout)
