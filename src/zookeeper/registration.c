@@ -258,6 +258,7 @@ static int copy_options(struct registration *r, const struct registration_option
 		.names = o->names,
 	};
 	r->status.names = o->names;
+	snprintf(r->status.asked_path, sizeof(r->status.asked_path), "%s", o->path);
 	r->status.pid = o->pid;
 	snprintf(r->status.monitor, sizeof(r->status.monitor), "%s", o->monitor ? o->monitor : "");
 	return OK;

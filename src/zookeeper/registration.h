@@ -33,8 +33,9 @@ struct registration_options {
 };
 
 struct registration_status {
-	const char *state;      /* "connecting", "connected", "stopped" */
-	char path[ZK_PATH_MAX]; /* links followed; as configured while that is not known */
+	const char *state;            /* "connecting", "connected", "stopped" */
+	char asked_path[ZK_PATH_MAX]; /* as configured */
+	char path[ZK_PATH_MAX];       /* its links followed, once that is known */
 	struct node_names names;
 	bool registered[NAMES_MAX]; /* the node is there and ours */
 	int64_t pid;
