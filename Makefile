@@ -28,11 +28,11 @@ install: all
 
 asan:
 	@scripts/setup
-	@scripts/run-tests --build build-asan --setup=-Db_sanitize=address,undefined
+	@scripts/run-tests --build build-asan --patience 4 --setup=-Db_sanitize=address,undefined
 
 tsan:
 	@scripts/setup
-	@scripts/run-tests --build build-tsan --setup=-Db_sanitize=thread
+	@scripts/run-tests --build build-tsan --patience 8 --setup=-Db_sanitize=thread
 
 fmt:
 	@scripts/setup

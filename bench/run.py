@@ -243,10 +243,12 @@ def collect(rounds):
                 'cpu_us': spread([r['server_cpu_us_per_operation'] for r in results]),
                 'p50_us': spread([r[kind]['p50_us'] for r in results]),
                 'p99_us': spread([r[kind]['p99_us'] for r in results]),
-                'fairness': spread([
-                    r['connections']['min'] / max(r['connections']['max'], 1)
-                    for r in results]),
             }
+            # loaders and committers together have nothing to be fair about
+            if not (results[0]['loads']['count'] and results[0]['commits']['count']):
+                out[row]['fairness'] = spread([
+                    r['connections']['min'] / max(r['connections']['max'], 1)
+                    for r in results])
     return out
 
 
@@ -259,7 +261,9 @@ def cell(figures, key):
         return '-'
     if 'error' in figures:
         return 'failed'
-    f = figures[key]
+    f = figures.get(key)
+    if f is None:
+        return '-'
     if f['min'] == f['max']:
         return number(f['median'])
     return f'{number(f["median"])} [{number(f["min"])}-{number(f["max"])}]'
