@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "message.h"
 #include "wire.h"
 
 enum { EVENTS = 256, TID = 8 };
@@ -21,6 +22,7 @@ enum sync_mode {
 
 struct client {
 	struct stream stream;
+	enum encoding enc;     /* the client's handshake says which */
 	struct bytes txn;      /* what was stored in the open transaction */
 	uint8_t finish_id[16]; /* the tpc_finish that waits for its batch */
 	size_t finish_id_n;
@@ -37,7 +39,8 @@ struct responder {
 	enum sync_mode mode;
 	size_t object_bytes;
 	uint64_t tid;
-	struct bytes load_result; /* what follows the name in every load's reply */
+	const char *announced;
+	struct bytes load_result[2]; /* of every load, for each encoding */
 	struct bytes batch_bytes;
 	struct client *batch; /* waiting tpc_finish calls, last first */
 	struct client *out;   /* clients with something to write */
@@ -58,27 +61,54 @@ static void want_flush(struct responder *r, struct client *c)
 	r->out = c;
 }
 
-static void reply(struct responder *r, struct client *c, const uint8_t *id, size_t id_n,
-	const void *result, size_t result_n)
+static size_t reply_begin(struct responder *r, struct client *c, const uint8_t *id, size_t id_n)
 {
 	size_t mark = stream_begin(&c->stream);
-	struct bytes *out = &c->stream.out;
 
-	bytes_append(out, "\x80\x03(", 3);
-	bytes_append(out, id, id_n);
-	bytes_append(out, "K\0X\6\0\0\0.reply", 13);
-	bytes_append(out, result, result_n);
-	bytes_append(out, "t.", 2);
-	stream_end(&c->stream, mark);
+	put_reply(&c->stream.out, c->enc, id, id_n);
 	want_flush(r, c);
+	return mark;
+}
+
+static void reply_end(struct client *c, size_t mark)
+{
+	put_reply_end(&c->stream.out, c->enc);
+	stream_end(&c->stream, mark);
 }
 
 static void reply_tid(struct responder *r, struct client *c, const uint8_t *id, size_t id_n)
 {
-	uint8_t result[2 + TID] = { 'C', TID };
+	uint8_t tid[TID];
+	size_t mark = reply_begin(r, c, id, id_n);
 
-	tid_pack(r->tid, result + 2);
-	reply(r, c, id, id_n, result, sizeof(result));
+	tid_pack(r->tid, tid);
+	put_bytes(&c->stream.out, c->enc, tid, TID);
+	reply_end(c, mark);
+}
+
+static void reply_load(struct responder *r, struct client *c, const struct message *m)
+{
+	const struct bytes *result = &r->load_result[c->enc];
+	size_t mark = reply_begin(r, c, m->id, m->id_n);
+
+	bytes_append(&c->stream.out, result->p, result->end);
+	reply_end(c, mark);
+}
+
+static void reply_vote(struct responder *r, struct client *c, const struct message *m)
+{
+	size_t mark = reply_begin(r, c, m->id, m->id_n);
+
+	put_empty_list(&c->stream.out, c->enc);
+	reply_end(c, mark);
+}
+
+static void reply_none(struct responder *r, struct client *c, const struct message *m)
+{
+	size_t mark = reply_begin(r, c, m->id, m->id_n);
+
+	put_none(&c->stream.out, c->enc);
+	reply_end(c, mark);
 }
 
 static void log_append(struct responder *r)
@@ -138,22 +168,23 @@ static void message_received(struct responder *r, struct client *c, const uint8_
 {
 	struct message m;
 
-	if (n == 2) /* the handshake: Z5 */
+	if (n == 2) { /* the handshake: Z5 or M5 */
+		c->enc = encoding_of(p[0]);
 		return;
-	message_parse(p, n, &m);
-	if (message_is(&m, "loadBefore")) {
-		reply(r, c, m.id, m.id_n, r->load_result.p, r->load_result.end);
-	} else if (message_is(&m, "storea")) {
-		bytes_append(&c->txn, m.args, (size_t)(m.end - m.args));
-	} else if (message_is(&m, "tpc_finish")) {
-		finish(r, c, &m);
-	} else if (message_is(&m, "vote")) {
-		reply(r, c, m.id, m.id_n, "]", 1);
-	} else if (message_is(&m, "register") || message_is(&m, "lastTransaction")) {
-		reply_tid(r, c, m.id, m.id_n);
-	} else if (m.flag == 0) {
-		reply(r, c, m.id, m.id_n, "N", 1);
 	}
+	message_parse(c->enc, p, n, &m);
+	if (message_is(&m, "loadBefore"))
+		reply_load(r, c, &m);
+	else if (message_is(&m, "storea"))
+		bytes_append(&c->txn, m.args, (size_t)(m.end - m.args));
+	else if (message_is(&m, "tpc_finish"))
+		finish(r, c, &m);
+	else if (message_is(&m, "vote"))
+		reply_vote(r, c, &m);
+	else if (message_is(&m, "register") || message_is(&m, "lastTransaction"))
+		reply_tid(r, c, m.id, m.id_n);
+	else if (m.flag == 0)
+		reply_none(r, c, &m);
 }
 
 static void client_new(struct responder *r)
@@ -171,7 +202,8 @@ static void client_new(struct responder *r)
 	e.data.ptr = c;
 	if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &e) != 0)
 		die("epoll_ctl: %s", strerror(errno));
-	bytes_append(&c->stream.out, "\0\0\0\2Z5", 6);
+	bytes_append(&c->stream.out, "\0\0\0\2", 4);
+	bytes_append(&c->stream.out, r->announced, 2);
 	want_flush(r, c);
 }
 
@@ -238,37 +270,51 @@ static void turn(struct responder *r)
 	flush_all(r);
 }
 
-static void prepare_load_result(struct responder *r)
+/* (data, tid, None) */
+static void prepare_load_result(struct responder *r, enum encoding enc, const void *data)
 {
+	struct bytes *b = &r->load_result[enc];
 	uint8_t tid[TID];
+
+	tid_pack(r->tid, tid);
+	if (enc == ENCODING_MSGPACK)
+		bytes_append(b, "\x93", 1);
+	put_bytes(b, enc, data, r->object_bytes);
+	put_bytes(b, enc, tid, TID);
+	put_none(b, enc);
+	if (enc == ENCODING_PICKLE)
+		bytes_append(b, "\x87", 1);
+}
+
+static void prepare_load_results(struct responder *r)
+{
 	uint8_t *data = calloc(1, r->object_bytes);
 
 	if (!data)
 		die("out of memory");
-	tid_pack(r->tid, tid);
-	pickle_bytes(&r->load_result, data, r->object_bytes);
-	pickle_bytes(&r->load_result, tid, TID);
-	bytes_append(&r->load_result, "N\x87", 2);
+	prepare_load_result(r, ENCODING_PICKLE, data);
+	prepare_load_result(r, ENCODING_MSGPACK, data);
 	free(data);
 }
 
 static _Noreturn void usage(void)
 {
-	die("usage: responder [-1|-g|-2] [-s OBJECT-BYTES] [-f FILE] HOST:PORT|PATH\n"
+	die("usage: responder [-1|-g|-2] [-m] [-s OBJECT-BYTES] [-f FILE] HOST:PORT|PATH\n"
 	    "  -1  one fdatasync per transaction (default)\n"
 	    "  -g  one per batch of the transactions that wait\n"
 	    "  -2  as -g, then one status byte and a second sync\n"
+	    "  -m  announce M5 (msgpack) and not Z5; clients may choose either\n"
 	    "  -f  where transactions are appended (default: responder.log)");
 }
 
 int main(int argc, char **argv)
 {
-	struct responder r = { .object_bytes = 500, .tid = 0x03f0000000000000 };
+	struct responder r = { .announced = "Z5", .object_bytes = 500, .tid = 0x03f0000000000000 };
 	struct epoll_event e = { .events = EPOLLIN };
 	const char *file = "responder.log";
 	int c;
 
-	while ((c = getopt(argc, argv, "1g2s:f:")) != -1) {
+	while ((c = getopt(argc, argv, "1g2ms:f:")) != -1) {
 		switch (c) {
 		case '1':
 			r.mode = SYNC_EACH;
@@ -278,6 +324,9 @@ int main(int argc, char **argv)
 			break;
 		case '2':
 			r.mode = SYNC_TWO_STEPS;
+			break;
+		case 'm':
+			r.announced = "M5";
 			break;
 		case 's':
 			r.object_bytes = strtoul(optarg, NULL, 10);
@@ -294,7 +343,7 @@ int main(int argc, char **argv)
 	r.log = open(file, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (r.log < 0)
 		die("%s: %s", file, strerror(errno));
-	prepare_load_result(&r);
+	prepare_load_results(&r);
 	r.epoll = epoll_create1(EPOLL_CLOEXEC);
 	r.listener = wire_listen(argv[optind]);
 	if (r.epoll < 0 || epoll_ctl(r.epoll, EPOLL_CTL_ADD, r.listener, &e) != 0)

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -172,11 +173,6 @@ static uint32_t be32(const uint8_t *p)
 	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-static uint32_t le32(const uint8_t *p)
-{
-	return (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | p[0];
-}
-
 bool stream_next(struct stream *s, const uint8_t **ret_p, size_t *ret_n)
 {
 	struct bytes *in = &s->in;
@@ -221,144 +217,4 @@ void stream_free(struct stream *s)
 	close(s->fd);
 	bytes_free(&s->in);
 	bytes_free(&s->out);
-}
-
-/* Pickle operations that carry no value of ours: the head, frames and the memo. */
-static const uint8_t *skip_noise(const uint8_t *p, const uint8_t *end)
-{
-	for (;;) {
-		if (p >= end)
-			die("a message ends too early");
-		switch (*p) {
-		case 0x80: /* PROTO */
-		case 'q':  /* BINPUT */
-			p += 2;
-			break;
-		case 'r': /* LONG_BINPUT */
-			p += 5;
-			break;
-		case 0x94: /* MEMOIZE */
-			p += 1;
-			break;
-		case 0x95: /* FRAME */
-			p += 9;
-			break;
-		default:
-			return p;
-		}
-	}
-}
-
-/* Returns where the number ends; *ret is untouched for a value of another kind. */
-static const uint8_t *read_number(const uint8_t *p, uint32_t *ret)
-{
-	switch (*p) {
-	case 'K': /* BININT1 */
-		*ret = p[1];
-		return p + 2;
-	case 'M': /* BININT2 */
-		*ret = (uint32_t)(p[1] | p[2] << 8);
-		return p + 3;
-	case 'J': /* BININT */
-		*ret = le32(p + 1);
-		return p + 5;
-	case 0x88: /* NEWTRUE */
-		*ret = 1;
-		return p + 1;
-	case 0x89: /* NEWFALSE */
-		*ret = 0;
-		return p + 1;
-	default:
-		die("pickle operation 0x%02x where a number was expected", *p);
-	}
-}
-
-void message_parse(const uint8_t *p, size_t n, struct message *m)
-{
-	const uint8_t *end = p + n;
-	uint32_t flag;
-
-	p = skip_noise(p, end);
-	if (*p++ != '(')
-		die("a message is not a tuple of four");
-	p = skip_noise(p, end);
-	m->id = p;
-	p = read_number(p, &m->number);
-	m->id_n = (size_t)(p - m->id);
-	p = read_number(skip_noise(p, end), &flag);
-	m->flag = (uint8_t)flag;
-	p = skip_noise(p, end);
-	if (*p == 'X') { /* BINUNICODE */
-		m->name_n = le32(p + 1);
-		p += 5;
-	} else if (*p == 0x8c || *p == 'U') { /* SHORT_BINUNICODE, SHORT_BINSTRING */
-		m->name_n = p[1];
-		p += 2;
-	} else {
-		die("pickle operation 0x%02x where a name was expected", *p);
-	}
-	m->name = (const char *)p;
-	if ((size_t)(end - p) < m->name_n)
-		die("a message ends in its name");
-	m->args = p + m->name_n;
-	m->end = end;
-}
-
-const uint8_t *pickle_next_bytes(const uint8_t **p, const uint8_t *end, size_t *ret_n)
-{
-	const uint8_t *q = skip_noise(*p, end);
-
-	if (*q == '(')
-		q = skip_noise(q + 1, end);
-	if (*q == 'C' || *q == 'U') { /* SHORT_BINBYTES, SHORT_BINSTRING */
-		*ret_n = q[1];
-		q += 2;
-	} else if (*q == 'B' || *q == 'T') { /* BINBYTES, BINSTRING */
-		*ret_n = le32(q + 1);
-		q += 5;
-	} else {
-		die("pickle operation 0x%02x where bytes were expected", *q);
-	}
-	if ((size_t)(end - q) < *ret_n)
-		die("a message ends in its bytes");
-	*p = q + *ret_n;
-	return q;
-}
-
-static void pickle_u32(struct bytes *b, uint8_t op, uint32_t n)
-{
-	uint8_t p[5] = { op, (uint8_t)n, (uint8_t)(n >> 8), (uint8_t)(n >> 16),
-		(uint8_t)(n >> 24) };
-
-	bytes_append(b, p, sizeof(p));
-}
-
-void pickle_number(struct bytes *b, uint32_t n)
-{
-	pickle_u32(b, 'J', n);
-}
-
-void pickle_text(struct bytes *b, const char *text)
-{
-	pickle_u32(b, 'X', (uint32_t)strlen(text));
-	bytes_append(b, text, strlen(text));
-}
-
-void pickle_bytes(struct bytes *b, const void *p, size_t n)
-{
-	if (n < 256) {
-		uint8_t head[2] = { 'C', (uint8_t)n };
-		bytes_append(b, head, sizeof(head));
-	} else {
-		pickle_u32(b, 'B', (uint32_t)n);
-	}
-	bytes_append(b, p, n);
-}
-
-void pickle_start(struct bytes *b, uint32_t id, bool is_async, const char *method)
-{
-	bytes_append(b, "\x80\x03(", 3);
-	pickle_number(b, id);
-	bytes_append(b, is_async ? "\x88" : "\x89", 1);
-	pickle_text(b, method);
 }

@@ -1,13 +1,11 @@
-/* What the benchmark's programs share: framed messages on a socket, and as much of ZEO's
- * pickled messages as they need. Written for speed and for known peers, not for safety: a
- * peer that sends anything else ends the program with a text. */
+/* Framed messages on a socket, as the benchmark's programs need them. Written for speed and
+ * for known peers, not for safety: what is wrong ends the program with a text. */
 #ifndef BENCH_WIRE_H
 #define BENCH_WIRE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -48,33 +46,5 @@ bool stream_next(struct stream *s, const uint8_t **ret_p, size_t *ret_n);
 size_t stream_begin(struct stream *s);
 void stream_end(struct stream *s, size_t mark);
 void stream_free(struct stream *s);
-
-/** A pickled message (id, flag, name, args); all pointers are into it. */
-struct message {
-	const uint8_t *id; /* as pickled */
-	size_t id_n;
-	uint32_t number; /* the id's value */
-	uint8_t flag;    /* false, true or the number */
-	const char *name;
-	size_t name_n;
-	const uint8_t *args; /* what follows the name */
-	const uint8_t *end;
-};
-
-void message_parse(const uint8_t *p, size_t n, struct message *m);
-
-static inline bool message_is(const struct message *m, const char *name)
-{
-	return m->name_n == strlen(name) && memcmp(m->name, name, m->name_n) == 0;
-}
-
-/** The next bytes object at *@p, which moves behind it; a tuple's mark before it is skipped. */
-const uint8_t *pickle_next_bytes(const uint8_t **p, const uint8_t *end, size_t *ret_n);
-
-/** Pieces of a pickle, protocol 3. */
-void pickle_start(struct bytes *b, uint32_t id, bool is_async, const char *method);
-void pickle_bytes(struct bytes *b, const void *p, size_t n);
-void pickle_text(struct bytes *b, const char *text);
-void pickle_number(struct bytes *b, uint32_t n);
 
 #endif

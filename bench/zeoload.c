@@ -1,4 +1,4 @@
-/* A load generator that speaks ZEO's protocol with pickled messages. One thread, so that it
+/* A load generator that speaks ZEO's protocol. One thread, so that it
  * leaves the other cores to the server. Loaders keep `depth` loads of random objects in
  * flight; committers do one transaction after the other, each on objects of its own, as a
  * stock client does it: begin, stores and vote in one go, then finish. */
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "latency.h"
+#include "message.h"
 #include "wire.h"
 
 enum {
@@ -37,6 +38,7 @@ struct options {
 	double warmup_s;
 	double seconds;
 	uint64_t seed;
+	enum encoding enc;
 	int pid; /* the server's, for its CPU time; 0 = unknown */
 };
 
@@ -116,40 +118,45 @@ static uint64_t server_cpu_ns(int pid)
 	return total;
 }
 
-static void send_load(struct connection *c, uint32_t id, uint64_t oid)
+static void send_load(struct load *l, struct connection *c, uint32_t id, uint64_t oid)
 {
 	struct bytes *out = &c->stream.out;
 	size_t mark = stream_begin(&c->stream);
 	uint8_t packed[OID];
 
 	oid_pack(oid, packed);
-	pickle_start(out, id, false, "loadBefore");
-	pickle_bytes(out, packed, OID);
-	pickle_bytes(out, "\x7f\xff\xff\xff\xff\xff\xff\xff", TID);
-	bytes_append(out, "\x86t.", 3);
+	put_call(out, l->o.enc, id, false, "loadBefore", 2);
+	put_bytes(out, l->o.enc, packed, OID);
+	put_bytes(out, l->o.enc, "\x7f\xff\xff\xff\xff\xff\xff\xff", TID);
+	put_call_end(out, l->o.enc);
 	stream_end(&c->stream, mark);
 }
 
-static void send_call(struct connection *c, uint32_t id, const char *method)
+static void send_call(struct load *l, struct connection *c, uint32_t id, const char *method)
 {
 	struct bytes *out = &c->stream.out;
 	size_t mark = stream_begin(&c->stream);
 
-	pickle_start(out, id, false, method);
-	pickle_number(out, TRANSACTION);
-	bytes_append(out, "\x85t.", 3);
+	put_call(out, l->o.enc, id, false, method, 1);
+	put_number(out, l->o.enc, TRANSACTION);
+	put_call_end(out, l->o.enc);
 	stream_end(&c->stream, mark);
 }
 
-static void send_begin(struct connection *c)
+/* tpc_begin(id, user, description, extension, tid, status) */
+static void send_begin(struct load *l, struct connection *c)
 {
 	struct bytes *out = &c->stream.out;
 	size_t mark = stream_begin(&c->stream);
 
-	pickle_start(out, 0, true, "tpc_begin");
-	bytes_append(out, "(", 1);
-	pickle_number(out, TRANSACTION);
-	bytes_append(out, "C\0C\0}NX\1\0\0\0 tt.", 15);
+	put_call(out, l->o.enc, 0, true, "tpc_begin", 6);
+	put_number(out, l->o.enc, TRANSACTION);
+	put_bytes(out, l->o.enc, "", 0);
+	put_bytes(out, l->o.enc, "", 0);
+	put_empty_dict(out, l->o.enc);
+	put_none(out, l->o.enc);
+	put_text(out, l->o.enc, " ");
+	put_call_end(out, l->o.enc);
 	stream_end(&c->stream, mark);
 }
 
@@ -160,13 +167,12 @@ static void send_store(struct load *l, struct connection *c, unsigned i)
 	uint8_t oid[OID];
 
 	oid_pack(c->first_oid + i, oid);
-	pickle_start(out, 0, true, "storea");
-	bytes_append(out, "(", 1);
-	pickle_bytes(out, oid, OID);
-	pickle_bytes(out, c->serials[i], TID);
-	pickle_bytes(out, l->record.p, l->record.end);
-	pickle_number(out, TRANSACTION);
-	bytes_append(out, "tt.", 3);
+	put_call(out, l->o.enc, 0, true, "storea", 4);
+	put_bytes(out, l->o.enc, oid, OID);
+	put_bytes(out, l->o.enc, c->serials[i], TID);
+	put_bytes(out, l->o.enc, l->record.p, l->record.end);
+	put_number(out, l->o.enc, TRANSACTION);
+	put_call_end(out, l->o.enc);
 	stream_end(&c->stream, mark);
 }
 
@@ -174,17 +180,17 @@ static void transaction_start(struct load *l, struct connection *c, uint64_t now
 {
 	c->started_ns[0] = now;
 	c->in_flight = 1;
-	send_begin(c);
+	send_begin(l, c);
 	for (unsigned i = 0; i < l->o.txn_objects; i++)
 		send_store(l, c, i);
-	send_call(c, VOTE_ID, "vote");
+	send_call(l, c, VOTE_ID, "vote");
 }
 
 static void load_start(struct load *l, struct connection *c, unsigned slot, uint64_t now)
 {
 	c->started_ns[slot] = now;
 	c->in_flight++;
-	send_load(c, FIRST_LOAD_ID + slot, 1 + random_next(l) % (l->o.objects - 1));
+	send_load(l, c, FIRST_LOAD_ID + slot, 1 + random_next(l) % (l->o.objects - 1));
 }
 
 static void count(struct load *l, struct connection *c, struct latency *latency, uint64_t started,
@@ -202,12 +208,13 @@ static void register_sent(struct load *l, struct connection *c)
 	struct bytes *out = &c->stream.out;
 	size_t mark;
 
-	/* pickles, whatever encoding the server announced */
-	bytes_append(out, "\0\0\0\2Z5", 6);
+	/* the client's choice, whatever encoding the server announced */
+	bytes_append(out, l->o.enc == ENCODING_MSGPACK ? "\0\0\0\2M5" : "\0\0\0\2Z5", 6);
 	mark = stream_begin(&c->stream);
-	pickle_start(out, REGISTER_ID, false, "register");
-	pickle_text(out, l->o.storage);
-	bytes_append(out, "\x89\x86t.", 4);
+	put_call(out, l->o.enc, REGISTER_ID, false, "register", 2);
+	put_text(out, l->o.enc, l->o.storage);
+	put_false(out, l->o.enc); /* not read-only */
+	put_call_end(out, l->o.enc);
 	stream_end(&c->stream, mark);
 	c->state = REGISTERING;
 }
@@ -224,15 +231,15 @@ static void serial_received(struct load *l, struct connection *c, const struct m
 	const uint8_t *tid;
 	size_t n;
 
-	(void)pickle_next_bytes(&p, m->end, &n); /* the data */
-	tid = pickle_next_bytes(&p, m->end, &n);
+	(void)message_bytes(l->o.enc, &p, m->end, &n); /* the data */
+	tid = message_bytes(l->o.enc, &p, m->end, &n);
 	if (n != TID)
 		die("a load's reply has a tid of %zu bytes", n);
 	memcpy(c->serials[c->serials_known++], tid, TID);
 	if (c->serials_known == l->o.txn_objects)
 		connection_ready(l, c);
 	else
-		send_load(c, SERIAL_ID, c->first_oid + c->serials_known);
+		send_load(l, c, SERIAL_ID, c->first_oid + c->serials_known);
 }
 
 static void transaction_end(
@@ -240,7 +247,7 @@ static void transaction_end(
 {
 	const uint8_t *p = m->args;
 	size_t n;
-	const uint8_t *tid = pickle_next_bytes(&p, m->end, &n);
+	const uint8_t *tid = message_bytes(l->o.enc, &p, m->end, &n);
 
 	if (n != TID)
 		die("a finish's reply has a tid of %zu bytes", n);
@@ -265,7 +272,7 @@ static void reply_received(
 		if (l->issuing)
 			load_start(l, c, slot, now);
 	} else if (m->number == VOTE_ID) {
-		send_call(c, FINISH_ID, "tpc_finish");
+		send_call(l, c, FINISH_ID, "tpc_finish");
 	} else if (m->number == FINISH_ID) {
 		transaction_end(l, c, m, now);
 	} else if (m->number == SERIAL_ID) {
@@ -273,7 +280,7 @@ static void reply_received(
 	} else if (m->number == REGISTER_ID) {
 		c->state = SERIALS;
 		if (c->commits)
-			send_load(c, SERIAL_ID, c->first_oid);
+			send_load(l, c, SERIAL_ID, c->first_oid);
 		else
 			connection_ready(l, c);
 	} else {
@@ -302,7 +309,7 @@ static void connection_readable(struct load *l, struct connection *c)
 			register_sent(l, c);
 			continue;
 		}
-		message_parse(p, n, &m);
+		message_parse(l->o.enc, p, n, &m);
 		if (message_is(&m, ".reply"))
 			reply_received(l, c, &m, now);
 		else if (message_is(&m, "invalidateTransaction"))
@@ -381,7 +388,7 @@ static void record_make(struct load *l)
 	n = l->o.object_bytes - around;
 	text = zeroed(1, n);
 	bytes_append(&l->record, head, sizeof(head) - 1);
-	pickle_bytes(&l->record, text, n);
+	put_bytes(&l->record, ENCODING_PICKLE, text, n);
 	bytes_append(&l->record, "ss.", 3);
 	free(text);
 }
@@ -473,6 +480,7 @@ static _Noreturn void usage(int status)
 		"  --object-bytes N  size of a stored object (500)\n"
 		"  --objects N       objects in the database (1000000)\n"
 		"  --seconds S       measured time (3), after --warmup S (0.3)\n"
+		"  --msgpack         messages in msgpack and not pickled\n"
 		"  --storage NAME    (1)\n"
 		"  --pid PID         of the server: its CPU time is reported\n"
 		"  --seed N          of the random oids (1)\n"
@@ -485,8 +493,8 @@ static void options_parse(int argc, char **argv, struct options *o)
 	static const struct option table[] = { { "loaders", 1, 0, 'l' },
 		{ "committers", 1, 0, 'c' }, { "depth", 1, 0, 'd' }, { "txn-objects", 1, 0, 't' },
 		{ "object-bytes", 1, 0, 'b' }, { "objects", 1, 0, 'o' }, { "warmup", 1, 0, 'w' },
-		{ "seconds", 1, 0, 's' }, { "storage", 1, 0, 'n' }, { "pid", 1, 0, 'p' },
-		{ "seed", 1, 0, 'r' }, { "help", 0, 0, 'h' }, { 0 } };
+		{ "seconds", 1, 0, 's' }, { "storage", 1, 0, 'n' }, { "msgpack", 0, 0, 'm' },
+		{ "pid", 1, 0, 'p' }, { "seed", 1, 0, 'r' }, { "help", 0, 0, 'h' }, { 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
@@ -519,6 +527,9 @@ static void options_parse(int argc, char **argv, struct options *o)
 			break;
 		case 'n':
 			o->storage = optarg;
+			break;
+		case 'm':
+			o->enc = ENCODING_MSGPACK;
 			break;
 		case 'p':
 			o->pid = (int)n;

@@ -28,7 +28,7 @@ def data(root, tmp_path):
     return path
 
 
-def zeoload(build, address, *options):
+def run_zeoload(build, address, *options):
     run = subprocess.run(
         [build / 'bench' / 'zeoload', f'--objects={OBJECTS}', '--seconds=0.3', '--warmup=0.05',
          *options, '%s:%d' % address],
@@ -38,17 +38,25 @@ def zeoload(build, address, *options):
 
 
 def check_load(build, server):
-    loads = zeoload(build, server.address, '--loaders=3', '--depth=4', f'--pid={server.pid}')
+    check_encoding(build, server)
+    check_encoding(build, server, '--msgpack')
+
+
+def check_encoding(build, server, *options):
+    def zeoload(*more):
+        return run_zeoload(build, server.address, *options, *more)
+
+    loads = zeoload('--loaders=3', '--depth=4', f'--pid={server.pid}')
     assert loads['connections']['count'] == 3
     assert loads['connections']['min'] > 0
     assert loads['loads']['count'] == loads['operations']
     assert loads['loads']['p50_us'] <= loads['loads']['p99_us'] <= loads['loads']['max_us']
     assert loads['bytes_received'] > 500 * loads['operations']
     assert loads['server_cpu_us_per_operation'] > 0
-    commits = zeoload(build, server.address, '--committers=2', '--txn-objects=3')
+    commits = zeoload('--committers=2', '--txn-objects=3')
     assert commits['commits']['count'] > 0
     assert commits['invalidations'] > 0
-    mixed = zeoload(build, server.address, '--loaders=2', '--committers=2')
+    mixed = zeoload('--loaders=2', '--committers=2')
     assert mixed['loads']['count'] > 0
     assert mixed['commits']['count'] > 0
 
@@ -83,13 +91,14 @@ def test_against_python(build, data, python_server):
     check_file(data)
 
 
-@pytest.mark.parametrize('mode', ['-1', '-g', '-2'])
-def test_responder(build, tmp_path, free_address, start_server, mode):
+@pytest.mark.parametrize('encoding', [(), ('--msgpack',)], ids=['pickle', 'msgpack'])
+@pytest.mark.parametrize('mode', ['-1', '-g', '-2', '-m'])
+def test_responder(build, tmp_path, free_address, start_server, mode, encoding):
     log = tmp_path / 'responder.log'
     s = start_server([build / 'bench' / 'responder', mode, '-f', log, '%s:%d' % free_address],
                      free_address)
-    loads = zeoload(build, s.address, '--loaders=2', '--depth=8')
+    loads = run_zeoload(build, s.address, *encoding, '--loaders=2', '--depth=8')
     assert loads['connections']['min'] > 0
-    commits = zeoload(build, s.address, '--committers=4', '--txn-objects=2')
+    commits = run_zeoload(build, s.address, *encoding, '--committers=4', '--txn-objects=2')
     assert commits['connections']['min'] > 0
     assert log.stat().st_size > 2 * 500 * commits['operations']
