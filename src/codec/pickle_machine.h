@@ -1,0 +1,101 @@
+/* The state of one pickle being decoded; shared by the three files of the decoder. */
+#ifndef CODEC_PICKLE_MACHINE_H
+#define CODEC_PICKLE_MACHINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/slice.h"
+#include "codec/pickle.h"
+#include "codec/val.h"
+
+/** A value on the stack or in the memo. What it weighs when everything it refers to is written out
+ * is counted, so that a small pickle cannot stand for a huge value. */
+struct pickle_node {
+	struct val v;    /* containers: room for items up to the next power of two */
+	uint32_t depth;  /* containers below and including this one */
+	uint32_t weight; /* values in it, itself included */
+};
+
+enum { PICKLE_STACK_INLINE = 48, PICKLE_MARKS_INLINE = 16 };
+
+struct pickle_machine {
+	struct slice in;
+	size_t pos;
+	size_t op_pos; /* of the opcode being executed */
+	unsigned flags;
+	const struct pickle_limits *limits;
+	struct arena *arena;
+	struct err *e;
+	int rc;        /* sticky */
+	bool stopped;
+	uint32_t n_items;
+
+	struct pickle_node **stack;
+	size_t n_stack, stack_room;
+	size_t *marks; /* heights of the stack */
+	size_t n_marks, marks_room;
+	struct pickle_node **memo;
+	size_t n_memo; /* highest index used + 1 */
+	size_t memo_room;
+	struct pickle_node *stack_inline[PICKLE_STACK_INLINE];
+	size_t marks_inline[PICKLE_MARKS_INLINE];
+};
+
+/** Set the error once: "... at byte N (opcode 0xNN)". */
+void pm_fail(struct pickle_machine *m, int code, const char *fmt, ...) PRINTF(3, 4);
+/** @n bytes of input, or NULL after a failure. */
+const uint8_t *pm_take(struct pickle_machine *m, uint64_t n);
+/** Up to the next newline, which is consumed and not in it. False after a failure. */
+bool pm_line(struct pickle_machine *m, struct slice *ret);
+/** A new value on the stack, or NULL after a failure. */
+struct val *pm_push(struct pickle_machine *m, enum val_type type);
+/** Push a value that is there already. */
+void pm_push_node(struct pickle_machine *m, struct pickle_node *node);
+/** Take the top off, or look at it; NULL after a failure. */
+struct pickle_node *pm_pop(struct pickle_machine *m);
+struct pickle_node *pm_top(struct pickle_machine *m);
+/** Replace the topmost @n values by a container of them. */
+void pm_collect(struct pickle_machine *m, enum val_type type, size_t n);
+/** How many values are above the last mark; the mark is removed. */
+size_t pm_take_mark(struct pickle_machine *m);
+/** Make @child count as part of @parent. */
+void pm_adopt(
+	struct pickle_machine *m, struct pickle_node *parent, const struct pickle_node *child);
+/** A slice of str: UTF-8 checked. */
+void pm_push_str(struct pickle_machine *m, struct slice s);
+void pm_push_bytes(struct pickle_machine *m, struct slice s);
+/** Python 2's str: text when it is ASCII, else bytes. */
+void pm_push_py2_str(struct pickle_machine *m, struct slice s);
+/** From little-endian two's complement bytes. */
+void pm_push_long(struct pickle_machine *m, struct slice le);
+void pm_memo_put(struct pickle_machine *m, uint64_t i);
+void pm_memo_get(struct pickle_machine *m, uint64_t i);
+
+typedef void (*pickle_op)(struct pickle_machine *m);
+
+/* pickle_text.c: opcodes of protocol 0 */
+void pm_op_int(struct pickle_machine *m);
+void pm_op_long(struct pickle_machine *m);
+void pm_op_float(struct pickle_machine *m);
+void pm_op_string(struct pickle_machine *m);
+void pm_op_unicode(struct pickle_machine *m);
+void pm_op_put(struct pickle_machine *m);
+void pm_op_get(struct pickle_machine *m);
+void pm_op_persid(struct pickle_machine *m);
+
+/* pickle_object.c: globals and what is made with them */
+void pm_op_global(struct pickle_machine *m);
+void pm_op_stack_global(struct pickle_machine *m);
+void pm_op_reduce(struct pickle_machine *m);
+void pm_op_newobj(struct pickle_machine *m);
+void pm_op_newobj_ex(struct pickle_machine *m);
+void pm_op_build(struct pickle_machine *m);
+void pm_op_inst(struct pickle_machine *m);
+void pm_op_obj(struct pickle_machine *m);
+void pm_op_binpersid(struct pickle_machine *m);
+
+#endif

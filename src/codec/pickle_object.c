@@ -1,0 +1,319 @@
+/* Globals and what pickles make with them. Nothing is imported or executed: a few callables have a
+ * plain meaning, the others are refused or, where the caller wants to see them, kept as they are. */
+#include <stdio.h>
+#include <string.h>
+
+#include "codec/pickle_machine.h"
+
+static bool keeps_all(const struct pickle_machine *m)
+{
+	return m->flags & PICKLE_KEEP_GLOBALS;
+}
+
+/* What a call gives. Returns false when the arguments are not what it takes. */
+typedef bool (*global_call)(struct pickle_machine *m, const struct val *args, struct val *ret);
+
+static bool call_bytes(struct pickle_machine *m, const struct val *args, struct val *ret)
+{
+	(void)m;
+	ret->type = VAL_BYTES;
+	ret->s = slice_of(NULL, 0);
+	if (args->n == 0)
+		return true;
+	if (args->n > 1 || args->items[0].type != VAL_BYTES)
+		return false;
+	ret->s = args->items[0].s;
+	return true;
+}
+
+/* _codecs.encode(str, 'latin1'): how protocols below 3 write bytes. */
+static bool call_encode(struct pickle_machine *m, const struct val *args, struct val *ret)
+{
+	const struct val *text = args->items;
+	uint8_t *out;
+	size_t n = 0;
+
+	if (args->n != 2 || text->type != VAL_STR || args->items[1].type != VAL_STR ||
+		!(slice_is(args->items[1].s, "latin1") || slice_is(args->items[1].s, "latin-1")))
+		return false;
+	out = arena_alloc(m->arena, text->s.len + 1);
+	if (!out)
+		return false;
+	for (size_t i = 0; i < text->s.len; i++) {
+		uint8_t c = text->s.data[i];
+
+		if (c >= 0x80) {
+			if (c > 0xc3) /* above U+00FF */
+				return false;
+			c = (uint8_t)(c << 6 | (text->s.data[++i] & 0x3f));
+		}
+		out[n++] = c;
+	}
+	ret->type = VAL_BYTES;
+	ret->s = slice_of(out, n);
+	return true;
+}
+
+static bool call_bytearray(struct pickle_machine *m, const struct val *args, struct val *ret)
+{
+	return args->n == 2 ? call_encode(m, args, ret) : call_bytes(m, args, ret);
+}
+
+static bool call_set(struct pickle_machine *m, const struct val *args, struct val *ret)
+{
+	(void)m;
+	ret->type = VAL_SET;
+	ret->n = 0;
+	ret->items = NULL;
+	if (args->n == 0)
+		return true;
+	if (args->n > 1 || (args->items[0].type != VAL_LIST && args->items[0].type != VAL_TUPLE))
+		return false;
+	ret->n = args->items[0].n;
+	ret->items = args->items[0].items;
+	return true;
+}
+
+/* NULL: kept as VAL_REDUCE. */
+static const struct {
+	const char *name;
+	global_call call;
+} globals[] = {
+	{ "zodbpickle\nbinary", call_bytes },
+	{ "builtins\nbytes", call_bytes },
+	{ "__builtin__\nbytes", call_bytes },
+	{ "builtins\nbytearray", call_bytearray },
+	{ "__builtin__\nbytearray", call_bytearray },
+	{ "builtins\nset", call_set },
+	{ "__builtin__\nset", call_set },
+	{ "builtins\nfrozenset", call_set },
+	{ "__builtin__\nfrozenset", call_set },
+	{ "_codecs\nencode", call_encode },
+	{ "copyreg\n_reconstructor", NULL },
+	{ "copy_reg\n_reconstructor", NULL },
+	{ "builtins\nobject", NULL },
+	{ "__builtin__\nobject", NULL },
+	{ "ZopeUndo.Prefix\nPrefix", NULL },
+};
+
+static bool is_known(struct slice name, global_call *ret)
+{
+	for (size_t i = 0; i < ARRAY_LEN(globals); i++) {
+		if (slice_is(name, globals[i].name)) {
+			*ret = globals[i].call;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void push_global(struct pickle_machine *m, struct slice name)
+{
+	global_call call;
+	struct val *v;
+
+	if (m->rc != OK)
+		return;
+	if (!is_known(name, &call) && !keeps_all(m)) {
+		const uint8_t *nl = memchr(name.data, '\n', name.len);
+		int first = nl ? (int)(nl - name.data) : 0;
+
+		pm_fail(m, ERR_FORMAT, "the global '%.*s.%.*s' is not allowed in a message",
+			first > 100 ? 100 : first, (const char *)name.data,
+			name.len > 100 ? 100 : (int)name.len - first - 1,
+			(const char *)name.data + first + 1);
+		return;
+	}
+	v = pm_push(m, VAL_GLOBAL);
+	if (v)
+		v->s = name;
+}
+
+void pm_op_global(struct pickle_machine *m)
+{
+	struct slice module;
+	struct slice name;
+
+	if (pm_line(m, &module) && pm_line(m, &name)) /* they stand as "module\nname" already */
+		push_global(m, slice_of(module.data, module.len + 1 + name.len));
+}
+
+void pm_op_stack_global(struct pickle_machine *m)
+{
+	struct pickle_node *name = pm_pop(m);
+	struct pickle_node *module = pm_pop(m);
+	struct slice a;
+	struct slice b;
+	uint8_t *out;
+
+	if (m->rc != OK)
+		return;
+	if (name->v.type != VAL_STR || module->v.type != VAL_STR) {
+		pm_fail(m, ERR_FORMAT, "the name of a global was expected");
+		return;
+	}
+	a = module->v.s;
+	b = name->v.s;
+	out = arena_alloc(m->arena, a.len + b.len + 1);
+	if (!out) {
+		pm_fail(m, ERR_LIMIT, "no memory");
+		return;
+	}
+	if (a.len)
+		memcpy(out, a.data, a.len);
+	out[a.len] = '\n';
+	if (b.len)
+		memcpy(out + a.len + 1, b.data, b.len);
+	push_global(m, slice_of(out, a.len + b.len + 1));
+}
+
+/* The two topmost values, a callable and its arguments, become what the call gives. */
+static void make_call(struct pickle_machine *m)
+{
+	struct pickle_node *node;
+	global_call call = NULL;
+	struct val ret = { .type = VAL_NONE };
+
+	pm_collect(m, VAL_REDUCE, 2);
+	node = pm_top(m);
+	if (!node)
+		return;
+	if (node->v.items[1].type != VAL_TUPLE) {
+		pm_fail(m, ERR_FORMAT, "the arguments of a call are not a tuple");
+		return;
+	}
+	if (node->v.items[0].type != VAL_GLOBAL) {
+		if (!keeps_all(m))
+			pm_fail(m, ERR_FORMAT, "a call of something that is not a global");
+		return;
+	}
+	if (!is_known(node->v.items[0].s, &call) || !call)
+		return;
+	if (call(m, &node->v.items[1], &ret))
+		node->v = ret;
+	else
+		pm_fail(m, ERR_FORMAT, "arguments that a call does not take");
+}
+
+void pm_op_reduce(struct pickle_machine *m)
+{
+	make_call(m);
+}
+
+void pm_op_newobj(struct pickle_machine *m)
+{
+	make_call(m);
+}
+
+/* class, args, keywords: the keywords are kept with the arguments' place in a state */
+void pm_op_newobj_ex(struct pickle_machine *m)
+{
+	if (!keeps_all(m)) {
+		pm_fail(m, ERR_FORMAT, "a call with keywords has no place here");
+		return;
+	}
+	pm_collect(m, VAL_REDUCE, 3);
+}
+
+/* object, state: only something that was made by a call has a state */
+void pm_op_build(struct pickle_machine *m)
+{
+	struct pickle_node *state = pm_pop(m);
+	struct pickle_node *object = pm_top(m);
+	struct val *items;
+
+	if (!object)
+		return;
+	if (object->v.type != VAL_REDUCE || object->v.n > 2) {
+		pm_fail(m, ERR_FORMAT, "a state for something that has none");
+		return;
+	}
+	items = arena_alloc(m->arena, 3 * sizeof(*items));
+	if (!items) {
+		pm_fail(m, ERR_LIMIT, "no memory");
+		return;
+	}
+	pm_adopt(m, object, state);
+	items[0] = object->v.items[0];
+	items[1] = object->v.items[1];
+	items[2] = state->v;
+	object->v.items = items;
+	object->v.n = 3;
+}
+
+/* Protocol 0's instance: mark, arguments, then the class as two lines. */
+void pm_op_inst(struct pickle_machine *m)
+{
+	struct pickle_node *args;
+
+	pm_collect(m, VAL_TUPLE, pm_take_mark(m));
+	args = pm_pop(m);
+	pm_op_global(m);
+	if (m->rc != OK)
+		return;
+	pm_push_node(m, args);
+	make_call(m);
+}
+
+/* Protocol 1's: mark, class, arguments. */
+void pm_op_obj(struct pickle_machine *m)
+{
+	size_t n = pm_take_mark(m);
+
+	if (m->rc == OK && n == 0)
+		pm_fail(m, ERR_FORMAT, "no class");
+	if (m->rc != OK)
+		return;
+	pm_collect(m, VAL_TUPLE, n - 1);
+	make_call(m);
+}
+
+/* The reference itself stands for the object. */
+void pm_op_binpersid(struct pickle_machine *m)
+{
+	if (!keeps_all(m))
+		pm_fail(m, ERR_FORMAT, "a persistent reference has no place here");
+	else
+		pm_top(m);
+}
+
+/* ZODB.utils.get_pickle_metadata: "module.name", and "." when there is nothing it knows. */
+static bool read_class(const struct val *v, struct slice *module, struct slice *name)
+{
+	const struct val *pair = v;
+
+	if (v->type == VAL_TUPLE && v->n > 0 && v->items[0].type == VAL_TUPLE)
+		pair = &v->items[0];
+	else if (v->type == VAL_TUPLE && v->n > 0 && v->items[0].type == VAL_GLOBAL)
+		pair = &v->items[0];
+	if (pair->type == VAL_GLOBAL) {
+		const uint8_t *nl = memchr(pair->s.data, '\n', pair->s.len);
+
+		*module = slice_of(pair->s.data, (size_t)(nl - pair->s.data));
+		*name = slice_of(nl + 1, pair->s.len - module->len - 1);
+		return true;
+	}
+	if (pair->type != VAL_TUPLE || pair->n != 2 || pair->items[0].type != VAL_STR ||
+		pair->items[1].type != VAL_STR)
+		return false;
+	*module = pair->items[0].s;
+	*name = pair->items[1].s;
+	return true;
+}
+
+void pickle_class_name(struct slice record, char *out, size_t room)
+{
+	struct arena arena = ARENA_INIT(1 << 20);
+	struct slice module = { NULL, 0 };
+	struct slice name = { NULL, 0 };
+	struct err e = ERR_INIT;
+	struct val v;
+	size_t len;
+
+	if (pickle_decode(record, PICKLE_KEEP_GLOBALS, &pickle_limits_message, &arena, &v, &len,
+		    &e) == OK)
+		read_class(&v, &module, &name);
+	snprintf(out, room, "%.*s.%.*s", (int)module.len, module.len ? (const char *)module.data : "",
+		(int)name.len, name.len ? (const char *)name.data : "");
+	arena_free(&arena);
+}
