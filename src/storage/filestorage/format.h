@@ -9,7 +9,9 @@ enum {
 	FS_MAGIC_LEN = 4,
 	FS_TXN_HEADER_LEN = 23,
 	FS_REC_HEADER_LEN = 42,
-	FS_FIRST_TXN = 4, /* offset of the first transaction */
+	FS_FIRST_TXN = 4,   /* offset of the first transaction */
+	FS_STATUS_OFF = 16, /* of the status byte in a transaction header */
+	FS_STRING_MAX = 65535, /* bytes of user, description, extension (T59) */
 };
 
 /** A transaction header; the three strings follow it, then records, then tlen again. */

@@ -4,6 +4,12 @@
  * hash (at most 32 bytes an object), so that a hostile client cannot make a page per oid. A range
  * becomes a page when enough of its oids are there.
  *
+ * I1  An oid is in its range's page, or, when the range has none, in one segment of the hash.
+ * I2  Memory a reader may look at is freed by index_free() only: segments and pages are never given
+ *     back, tables that were outgrown wait in a list (each half as large as the one that followed).
+ * I3  A segment is rearranged only while its sequence number is odd; what moves away is at its new
+ *     place before it leaves the old one.
+ *
  * Threads: one writer at a time; any number of readers at any time. A reader sees an entry
  * that was there before the last index_set() it synchronised with, or a newer one. */
 #ifndef FILESTORAGE_INDEX_H
@@ -36,8 +42,14 @@ uint64_t index_max_oid(const struct index *ix);
 /** Bytes of memory in use. */
 size_t index_bytes(const struct index *ix);
 
-/** All entries in oid order; *cursor starts at 0; false at the end. Threads: the writer, or any
- * when nothing writes. */
-bool index_next(const struct index *ix, uint64_t *cursor, uint64_t *ret_oid, uint64_t *ret_off);
+/** All entries in oid order. Threads: the writer, or any when nothing writes, between open and
+ * close. */
+struct index_iter;
+
+/** NULL without memory. */
+struct index_iter *index_iter_open(const struct index *ix);
+/** False at the end. */
+bool index_iter_next(struct index_iter *it, uint64_t *ret_oid, uint64_t *ret_off);
+void index_iter_close(struct index_iter *it);
 
 #endif

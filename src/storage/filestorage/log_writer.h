@@ -6,7 +6,10 @@
  *   any -> BROKEN (a failed sync or truncation: read-only until restart, R6)
  *
  * Under load the status byte of batch k rides in the sync of batch k+1, and k is published after
- * that: one sync a batch. */
+ * that: one sync a batch.
+ *
+ * When the sync fails that k's status byte rides in, k fails, too: its 'c' is put back, the only thing
+ * that is written after a failure, so that a restart does not show what was reported as failed. */
 #ifndef FILESTORAGE_LOG_WRITER_H
 #define FILESTORAGE_LOG_WRITER_H
 
@@ -29,6 +32,9 @@ struct log_writer_env {
 	const struct clock *clock;
 	void (*log)(void *ctx, int level, const char *text); /* may be NULL */
 	void *log_ctx;
+	/** Called before each txn's done(): what its vote reserved is free again. May be NULL. */
+	void (*settle)(void *ctx, struct txn *t);
+	void *settle_ctx;
 };
 
 /** @end where to append, @last_tid of the file. NULL without memory. */

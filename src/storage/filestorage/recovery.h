@@ -31,7 +31,8 @@ MUST_CHECK int recovery_check_index(struct disk_file *f, const struct index *ix,
 
 /**
  * Scan transactions from @start (FS_FIRST_TXN, or a checked index's pos with @ltid its tid) to the end
- * and put their records into @ix. Large sequential reads.
+ * and put their records into @ix. Large sequential reads. What a crash can leave behind is a tail to
+ * cut: docs/format.md#recovery has the rule.
  * Returns 0; ERR_FORMAT (no Data.fs); ERR_CORRUPT: damage that is not at the end of the file (the text
  * names the offset and what was expected): a header that makes no sense although whole
  * transactions follow, a record outside its transaction, a wrong second length, tids that go back.

@@ -1,0 +1,568 @@
+#include "storage/filestorage/log_writer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "codec/tid.h"
+#include "storage/filestorage/format.h"
+
+enum {
+	BATCH_MAX = 16 << 20, /* bytes of a batch, but for one transaction that is larger */
+	WRITE_CHUNK = 1 << 20,
+};
+
+/* A transaction of a batch. */
+struct entry {
+	struct txn *txn;
+	struct publication *pub;
+	uint64_t start; /* offset of its header */
+	uint64_t end;
+};
+
+struct batch {
+	struct entry *entries;
+	size_t n;
+	size_t room;
+};
+
+struct log_writer {
+	struct log_writer_env env;
+	pthread_mutex_t lock; /* guards the queue; docs/threads.md */
+	struct txn *queue;
+	struct txn **queue_end;
+	_Atomic(uint64_t) end; /* of what is published */
+	atomic_bool broken;
+
+	/* the writer's own */
+	struct batch appended; /* synced, its first status still 'c' */
+	struct batch filling;
+	uint64_t last_tid;  /* of what is in the file */
+	uint64_t file_end;  /* where whole transactions end, published or not */
+	uint64_t dirty_end; /* highest offset that may have been written */
+	uint64_t flushed;   /* offset of out's first byte */
+	bool write_failed;  /* of the batch being filled */
+	struct buf out;     /* appended bytes that are not written yet */
+	struct buf scratch; /* a record's data from a temporary file */
+};
+
+static void say(struct log_writer *w, int level, const char *what, const struct err *e)
+{
+	char text[sizeof(e->text) + 100];
+
+	if (!w->env.log)
+		return;
+	snprintf(text, sizeof(text), "%s: %s", what, e->text);
+	w->env.log(w->env.log_ctx, level, text);
+}
+
+/* --- the batch in memory --- */
+
+static int flush(struct log_writer *w, struct err *e)
+{
+	struct disk_file *f = w->env.file;
+	int rc;
+
+	if (w->out.len == 0)
+		return OK;
+	w->dirty_end = w->flushed + w->out.len;
+	rc = f->ops->pwrite(f, w->out.data, w->out.len, w->flushed, e);
+	if (rc != OK) {
+		w->write_failed = true;
+		return rc;
+	}
+	w->flushed += w->out.len;
+	buf_shrink(&w->out, 2 * WRITE_CHUNK);
+	return OK;
+}
+
+static bool is_written(const struct txn_rec *rec)
+{
+	return !rec->dropped && rec->op == TXN_STORE;
+}
+
+static uint64_t txn_length(const struct txn *t)
+{
+	uint64_t n = FS_TXN_HEADER_LEN + t->user.len + t->desc.len + t->ext.len;
+
+	for (size_t i = 0; i < t->n_recs; i++)
+		if (is_written(&t->recs[i]))
+			n += FS_REC_HEADER_LEN + t->recs[i].data_len;
+	return n;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* What it wrote, each oid once; room in the index for them. */
+static int make_publication(
+	struct log_writer *w, const struct txn *t, struct publication **ret, struct err *e)
+{
+	struct publication *p = publication_new((uint32_t)t->n_recs);
+	uint32_t n = 0;
+	uint32_t used = 0;
+
+	if (!p)
+		return err_set(e, ERR_NOMEM, "no memory for the invalidations of a transaction");
+	for (size_t i = 0; i < t->n_recs; i++)
+		if (is_written(&t->recs[i]))
+			p->oids[n++] = t->recs[i].oid;
+	qsort(p->oids, n, sizeof(p->oids[0]), by_value);
+	for (uint32_t i = 0; i < n; i++)
+		if (used == 0 || p->oids[used - 1] != p->oids[i])
+			p->oids[used++] = p->oids[i];
+	p->n_oids = used;
+	p->origin = t->origin;
+	if (index_prepare(w->env.index, p->oids, used) != OK) {
+		publication_free(p);
+		return err_set(e, ERR_NOMEM, "no memory for the index");
+	}
+	*ret = p;
+	return OK;
+}
+
+static int put_header(struct log_writer *w, const struct txn *t, uint64_t tlen, uint8_t status)
+{
+	struct fs_txn_header h = {
+		.tid = t->tid,
+		.tlen = tlen,
+		.status = status,
+		.ulen = (uint16_t)t->user.len,
+		.dlen = (uint16_t)t->desc.len,
+		.elen = (uint16_t)t->ext.len,
+	};
+	uint8_t *p = buf_reserve(&w->out, FS_TXN_HEADER_LEN);
+
+	if (!p)
+		return ERR_NOMEM;
+	fs_txn_header_put(p, &h);
+	buf_advance(&w->out, FS_TXN_HEADER_LEN);
+	buf_put_slice(&w->out, buf_slice(&t->user));
+	buf_put_slice(&w->out, buf_slice(&t->desc));
+	buf_put_slice(&w->out, buf_slice(&t->ext));
+	return buf_ok(&w->out) ? OK : ERR_NOMEM;
+}
+
+static int put_record(struct log_writer *w, const struct txn *t, const struct txn_rec *rec,
+	uint64_t start, struct err *e)
+{
+	struct fs_rec_header h = {
+		.oid = rec->oid,
+		.tid = t->tid,
+		.prev = index_get(w->env.index, rec->oid),
+		.tloc = start,
+		.plen = rec->data_len,
+	};
+	struct slice data = { NULL, 0 };
+	int rc = txn_data(t, rec, &w->scratch, &data, e);
+	uint8_t *p;
+
+	if (rc != OK)
+		return rc;
+	p = buf_reserve(&w->out, FS_REC_HEADER_LEN + data.len);
+	if (!p)
+		return err_set(e, ERR_NOMEM, "no memory to write a record");
+	fs_rec_header_put(p, &h);
+	buf_advance(&w->out, FS_REC_HEADER_LEN);
+	buf_put_slice(&w->out, data);
+	return w->out.len >= WRITE_CHUNK ? flush(w, e) : OK;
+}
+
+/* Append its bytes. The first one of a batch is not finished until the batch is durable. */
+static int put_txn(struct log_writer *w, const struct txn *t, uint64_t tlen, struct err *e)
+{
+	uint64_t start = w->file_end;
+	uint8_t status = w->filling.n == 0 ? 'c' : t->status;
+	int rc = put_header(w, t, tlen, status);
+
+	if (rc != OK)
+		return err_set(e, rc, "no memory to write a transaction");
+	for (size_t i = 0; rc == OK && i < t->n_recs; i++)
+		if (is_written(&t->recs[i]))
+			rc = put_record(w, t, &t->recs[i], start, e);
+	if (rc != OK)
+		return rc;
+	buf_put_be64(&w->out, tlen);
+	if (!buf_ok(&w->out))
+		return err_set(e, ERR_NOMEM, "no memory to write a transaction");
+	CHECK(w->flushed + w->out.len == start + tlen + 8);
+	return OK;
+}
+
+static int assign_tid(struct log_writer *w, struct txn *t, struct err *e)
+{
+	if (t->given_tid == TID_NONE) {
+		t->tid = tid_next(clock_wall_us(w->env.clock), w->last_tid); /* R4 */
+		return OK;
+	}
+	if (t->given_tid <= w->last_tid)
+		return err_set(e, ERR_INVAL, "the given tid is not newer than the last one");
+	t->tid = t->given_tid;
+	return OK;
+}
+
+static int batch_room(struct batch *b)
+{
+	size_t room = b->room ? b->room * 2 : 16;
+	struct entry *entries;
+
+	if (b->n < b->room)
+		return OK;
+	entries = mem_realloc(b->entries, room * sizeof(*entries));
+	if (!entries)
+		return ERR_NOMEM;
+	b->entries = entries;
+	b->room = room;
+	return OK;
+}
+
+/* Drop what was appended behind file_end; bytes of it that are in the file are cut later. */
+static void drop_bytes(struct log_writer *w)
+{
+	buf_shrink(&w->out, 2 * WRITE_CHUNK);
+	w->flushed = w->file_end;
+}
+
+/* Append one transaction to the batch. A failure is that transaction's own, except of a write. */
+static int append(struct log_writer *w, struct txn *t, struct err *e)
+{
+	struct publication *pub = NULL;
+	uint64_t tlen = txn_length(t);
+	size_t out_len = w->out.len;
+	uint64_t flushed = w->flushed;
+	int rc = batch_room(&w->filling) == OK ? OK : err_set(e, ERR_NOMEM, "no memory");
+
+	if (rc == OK)
+		rc = assign_tid(w, t, e);
+	if (rc == OK)
+		rc = make_publication(w, t, &pub, e);
+	if (rc != OK)
+		return rc;
+	rc = put_txn(w, t, tlen, e);
+	if (rc != OK) {
+		publication_free(pub);
+		if (w->flushed == flushed) {
+			w->out.failed = false;
+			w->out.len = out_len;
+		} else {
+			drop_bytes(w);
+		}
+		return rc;
+	}
+	w->filling.entries[w->filling.n++] =
+		(struct entry){ t, pub, w->file_end, w->file_end + tlen + 8 };
+	w->file_end += tlen + 8;
+	w->last_tid = t->tid;
+	return OK;
+}
+
+/* --- ends of a transaction --- */
+
+static void finish(struct log_writer *w, struct txn *t, int rc, const struct err *e)
+{
+	if (w->env.settle)
+		w->env.settle(w->env.settle_ctx, t);
+	t->done(t, rc, e);
+}
+
+static void fail_batch(struct log_writer *w, struct batch *b, const struct err *e)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		publication_free(b->entries[i].pub);
+		finish(w, b->entries[i].txn, e->code, e);
+	}
+	b->n = 0;
+}
+
+static void set_index(struct log_writer *w, const struct entry *en)
+{
+	const struct txn *t = en->txn;
+	uint64_t at = en->start + FS_TXN_HEADER_LEN + t->user.len + t->desc.len + t->ext.len;
+
+	for (size_t i = 0; i < t->n_recs; i++) {
+		if (!is_written(&t->recs[i]))
+			continue;
+		index_set(w->env.index, t->recs[i].oid, at);
+		at += FS_REC_HEADER_LEN + t->recs[i].data_len;
+	}
+}
+
+static void publish_batch(struct log_writer *w, struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		struct entry *en = &b->entries[i];
+
+		set_index(w, en); /* before the publication can be seen */
+		en->pub->tid = en->txn->tid;
+		en->pub->size_bytes = en->end;
+		en->pub->length = index_count(w->env.index);
+		atomic_store_explicit(&w->end, en->end, memory_order_release);
+		pubchain_publish(w->env.pubs, en->pub);
+		finish(w, en->txn, OK, NULL);
+	}
+	b->n = 0;
+}
+
+static void swap_batches(struct log_writer *w)
+{
+	struct batch b = w->appended;
+
+	w->appended = w->filling;
+	w->filling = b;
+}
+
+/* --- the disk --- */
+
+static void mark_broken(struct log_writer *w, const char *what, const struct err *e)
+{
+	atomic_store(&w->broken, true);
+	say(w, LOG_CRITICAL, what, e);
+}
+
+/* The first status byte of the appended batch, as it is to be at last. */
+static int write_status(struct log_writer *w, bool durable, struct err *e)
+{
+	struct disk_file *f = w->env.file;
+	const struct entry *en = &w->appended.entries[0];
+	uint64_t off = en->start + FS_STATUS_OFF;
+
+	return durable ? f->ops->pwrite_dsync(f, &en->txn->status, 1, off, e)
+		       : f->ops->pwrite(f, &en->txn->status, 1, off, e);
+}
+
+/* The appended batch is not going to be acknowledged: hide it from a restart, if that can be done. */
+static void unmark(struct log_writer *w)
+{
+	struct disk_file *f = w->env.file;
+	struct err e = ERR_INIT;
+
+	if (w->appended.n == 0)
+		return;
+	if (f->ops->pwrite(f, "c", 1, w->appended.entries[0].start + FS_STATUS_OFF, &e) != OK)
+		say(w, LOG_ERROR, "a failed transaction may be there after a restart", &e);
+}
+
+/* Read-only from here on (R6). */
+static void give_up(struct log_writer *w, const struct err *e)
+{
+	mark_broken(w, "the storage is read-only until it is restarted", e);
+	unmark(w);
+	fail_batch(w, &w->appended, e);
+	fail_batch(w, &w->filling, e);
+}
+
+/* The file ends with whole transactions again, up to file_end. */
+static void cut(struct log_writer *w)
+{
+	struct disk_file *f = w->env.file;
+	struct err e = ERR_INIT;
+
+	drop_bytes(w);
+	if (w->dirty_end <= w->file_end)
+		return;
+	if (f->ops->ftruncate(f, w->file_end, &e) != OK)
+		give_up(w, &e);
+	w->dirty_end = w->file_end;
+}
+
+/* A write failed: nothing of the batch is kept. */
+static void drop_filling(struct log_writer *w, const struct err *e)
+{
+	if (w->filling.n) {
+		w->file_end = w->filling.entries[0].start;
+		w->last_tid = w->appended.n ? w->appended.entries[w->appended.n - 1].txn->tid
+					    : pubchain_last_tid(w->env.pubs);
+	}
+	say(w, LOG_ERROR, "cannot append to the data file", e);
+	cut(w);
+	fail_batch(w, &w->filling, e);
+}
+
+/* --- the queue --- */
+
+static struct txn *take_queue(struct log_writer *w)
+{
+	struct txn *t;
+
+	pthread_mutex_lock(&w->lock);
+	t = w->queue;
+	w->queue = NULL;
+	w->queue_end = &w->queue;
+	pthread_mutex_unlock(&w->lock);
+	return t;
+}
+
+static void give_back(struct log_writer *w, struct txn *t)
+{
+	struct txn **end = &t;
+
+	if (!t)
+		return;
+	pthread_mutex_lock(&w->lock);
+	while (*end)
+		end = &(*end)->next;
+	*end = w->queue;
+	if (!w->queue)
+		w->queue_end = end;
+	w->queue = t;
+	pthread_mutex_unlock(&w->lock);
+}
+
+static bool is_waiting(struct log_writer *w)
+{
+	bool waiting;
+
+	pthread_mutex_lock(&w->lock);
+	waiting = w->queue != NULL;
+	pthread_mutex_unlock(&w->lock);
+	return waiting;
+}
+
+/* Append what is waiting, up to a batch. False when a write failed. */
+static bool fill_batch(struct log_writer *w)
+{
+	struct txn *t = take_queue(w);
+	uint64_t start = w->file_end;
+	struct err e = ERR_INIT;
+
+	w->write_failed = false;
+	w->flushed = w->file_end;
+	while (t && w->file_end - start < BATCH_MAX && !w->write_failed) {
+		struct txn *next = t->next;
+		int rc;
+
+		if (w->file_end > start && w->file_end - start + txn_length(t) > BATCH_MAX)
+			break;
+		rc = append(w, t, &e);
+		if (rc != OK)
+			finish(w, t, rc, &e);
+		t = next;
+	}
+	give_back(w, t);
+	if (!w->write_failed && w->filling.n == 0)
+		cut(w);
+	else if (w->write_failed || flush(w, &e) != OK)
+		drop_filling(w, &e);
+	else
+		cut(w);
+	return !w->write_failed;
+}
+
+/* Step 2 with nothing to ride on: the status byte alone, durably. */
+static void complete(struct log_writer *w)
+{
+	struct err e = ERR_INIT;
+
+	if (write_status(w, true, &e) == OK)
+		publish_batch(w, &w->appended);
+	else
+		give_up(w, &e);
+}
+
+/* Step 1 of the batch just filled, with step 2 of the one before. */
+static void sync_batch(struct log_writer *w)
+{
+	struct disk_file *f = w->env.file;
+	struct err e = ERR_INIT;
+	int rc = w->appended.n ? write_status(w, false, &e) : OK;
+
+	if (rc == OK)
+		rc = f->ops->fdatasync(f, &e);
+	if (rc != OK) {
+		give_up(w, &e);
+		return;
+	}
+	publish_batch(w, &w->appended);
+	swap_batches(w);
+}
+
+static void refuse_all(struct log_writer *w)
+{
+	struct txn *t = take_queue(w);
+	struct err e = ERR_INIT;
+
+	err_set(&e, ERR_READONLY, "the storage is read-only after a failure of its disk");
+	while (t) {
+		struct txn *next = t->next;
+
+		finish(w, t, e.code, &e);
+		t = next;
+	}
+}
+
+bool log_writer_step(struct log_writer *w)
+{
+	if (atomic_load(&w->broken)) {
+		refuse_all(w);
+		return false;
+	}
+	if (is_waiting(w) && fill_batch(w) && w->filling.n)
+		sync_batch(w);
+	else if (w->appended.n && !atomic_load(&w->broken))
+		complete(w);
+	return w->appended.n || is_waiting(w);
+}
+
+bool log_writer_push(struct log_writer *w, struct txn *t)
+{
+	bool was_empty;
+
+	CHECK(t->state == TXN_FINISHING);
+	t->next = NULL;
+	pthread_mutex_lock(&w->lock);
+	was_empty = w->queue == NULL;
+	*w->queue_end = t;
+	w->queue_end = &t->next;
+	pthread_mutex_unlock(&w->lock);
+	return was_empty;
+}
+
+struct log_writer *log_writer_new(
+	const struct log_writer_env *env, uint64_t end, uint64_t last_tid)
+{
+	struct log_writer *w = mem_zalloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->env = *env;
+	w->queue_end = &w->queue;
+	w->last_tid = last_tid;
+	w->file_end = end;
+	w->dirty_end = end;
+	w->flushed = end;
+	pthread_mutex_init(&w->lock, NULL);
+	atomic_store(&w->end, end);
+	return w;
+}
+
+void log_writer_free(struct log_writer *w)
+{
+	if (!w)
+		return;
+	CHECK(!w->queue && w->appended.n == 0);
+	pthread_mutex_destroy(&w->lock);
+	mem_free(w->appended.entries);
+	mem_free(w->filling.entries);
+	buf_free(&w->out);
+	buf_free(&w->scratch);
+	mem_free(w);
+}
+
+uint64_t log_writer_end(const struct log_writer *w)
+{
+	return atomic_load_explicit(&w->end, memory_order_acquire);
+}
+
+bool log_writer_broken(const struct log_writer *w)
+{
+	return atomic_load(&w->broken);
+}
