@@ -129,27 +129,37 @@ static void write_unknown(struct buf *out, const char *name)
 	buf_put_str(out, "'\nTry \"help\".\n");
 }
 
+/* Write the first line of @text; returns what follows it. */
+static const char *put_line(struct buf *out, const char *text)
+{
+	size_t n = strcspn(text, "\n");
+
+	buf_put(out, text, n);
+	buf_put_u8(out, '\n');
+	return text[n] ? text + n + 1 : text + n;
+}
+
 static void write_list(struct commands *t, struct buf *out)
 {
 	buf_put_str(out, "Supported commands:\n");
 	pthread_mutex_lock(&t->lock);
 	for (size_t i = 0; i < t->n; i++) {
-		const struct monitor_command *c = &t->rows[i].c;
-
-		buf_printf(out, "  %s -- %.*s\n", c->name, (int)strcspn(c->help, "\n"), c->help);
+		buf_printf(out, "  %s -- ", t->rows[i].c.name);
+		put_line(out, t->rows[i].c.help);
 	}
 	pthread_mutex_unlock(&t->lock);
 }
 
 static void write_details(const struct monitor_command *c, struct buf *out)
 {
-	const char *p = c->help;
+	const char *rest;
 
 	buf_printf(out, "Help for %s:\n\n", c->name);
-	buf_printf(out, "%.*s\n\n", (int)strcspn(p, "\n"), p);
-	for (p += strcspn(p, "\n"); *p; p += strcspn(p, "\n")) {
-		p++;
-		buf_printf(out, "    %.*s\n", (int)strcspn(p, "\n"), p);
+	rest = put_line(out, c->help);
+	buf_put_u8(out, '\n');
+	while (*rest) {
+		buf_put_str(out, "    ");
+		rest = put_line(out, rest);
 	}
 	buf_printf(out, "    usage: %s%s%s%s\n", c->name, c->report ? " [--json]" : "",
 		c->arguments[0] ? " " : "", c->arguments);
