@@ -34,6 +34,7 @@ struct commit {
 	struct hub_msg done_msg;
 	struct vote_req vote;
 	uint64_t origin;
+	uint64_t locked_us;        /* monotonic: since when it holds its objects */
 	uint64_t deadline_us;      /* monotonic; R5 */
 	int finish_rc;
 	struct err finish_err;
@@ -323,9 +324,10 @@ static void vote_now(struct commit *c)
 
 	c->state = COMMIT_VOTING;
 	c->txn->state = TXN_VOTING;
+	c->locked_us = clock_mono_us(c->hub->clock);
 	c->deadline_us = UINT64_MAX;
 	if (timeout_us) {
-		c->deadline_us = clock_mono_us(c->hub->clock) + timeout_us;
+		c->deadline_us = c->locked_us + timeout_us;
 		hub_wake_at(c->hub, c->deadline_us);
 	}
 	count_locked(c);
@@ -539,4 +541,22 @@ void commit_check_timeouts(struct hub *h, uint64_t now_us)
 			session_close(c->session, false);
 		}
 	}
+}
+
+void commit_describe(const struct commit *c, struct commit_info *ret)
+{
+	static const char *const names[] = {
+		[COMMIT_BUFFERING] = "buffering",
+		[COMMIT_WAITING] = "waiting",
+		[COMMIT_VOTING] = "voting",
+		[COMMIT_VOTED] = "voted",
+		[COMMIT_FINISHING] = "finishing",
+	};
+
+	ret->state = names[c->state];
+	ret->objects = c->txn->n_recs;
+	ret->bytes = c->txn->data_spilled + c->txn->data.len;
+	ret->locked_s = commit_is_locked(c)
+		? (double)(clock_mono_us(c->hub->clock) - c->locked_us) / 1e6
+		: 0;
 }

@@ -66,6 +66,15 @@ void commit_published(struct commit *c, const struct publication *p);
 /** Tell a client the storage's new size (T57). */
 void commit_send_info(struct session *s, const struct publication *p);
 
+/** For people who look at a running server. */
+struct commit_info {
+	const char *state; /* "buffering", "waiting", "voting", "voted" */
+	size_t objects;
+	uint64_t bytes;
+	double locked_s; /* since it got its objects; 0 when it has not */
+};
+void commit_describe(const struct commit *c, struct commit_info *ret);
+
 /** Close the connections of those locked for too long (R5). */
 void commit_check_timeouts(struct hub *h, uint64_t now_us);
 

@@ -1,0 +1,18 @@
+/* What a server asks of its process: signals, descriptors. */
+#ifndef BIN_PROCESS_H
+#define BIN_PROCESS_H
+
+/** Block the signals we wait for, before the first thread starts, so that all threads inherit it
+ * and one place takes them (T41, T75). SIGPIPE and SIGXFSZ become errors of the calls. */
+void process_block_signals(void);
+
+/** Wait for the next one of them: SIGTERM, SIGINT, SIGHUP or SIGUSR2. */
+int process_wait_signal(void);
+
+/** As many descriptors as we are allowed: each client takes one. */
+void process_raise_limits(void);
+
+/** Event loops to run: the processors we may use. */
+unsigned process_cpus(void);
+
+#endif
