@@ -97,7 +97,9 @@ static void put_value(const json_t *v, unsigned indent, struct buf *out)
 
 void report_write_text(const json_t *report, struct buf *out)
 {
-	if (json_is_object(report)) {
+	if (!is_scalar(report) && !json_object_size(report) && !json_array_size(report)) {
+		buf_put_str(out, "none\n");
+	} else if (json_is_object(report)) {
 		put_object(report, 0, false, out);
 	} else if (json_is_array(report)) {
 		put_list(report, 0, out);

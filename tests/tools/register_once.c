@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "monitor/monitor.h"
+#include "monitor/servers_command.h"
 #include "zookeeper/registration.h"
 
 static void log_line(void *context, int level, const char *text)
@@ -33,13 +35,37 @@ static void fork_child(struct registration *r)
 	printf("child: %d\n", WEXITSTATUS(status));
 }
 
-static void wait_and_stop(struct registration *r, const sigset_t *signals)
+static struct monitor *start_monitor(const char *text, struct registration_options *o)
+{
+	static char name[300];
+	struct monitor *m = NULL;
+	struct address a;
+	struct err e = ERR_INIT;
+
+	if (address_parse(text, "127.0.0.1", &a, &e) || monitor_start(&a, &m, &e)) {
+		printf("monitor: %s\n", e.text);
+		return NULL;
+	}
+	address_format(monitor_address(m), name, sizeof(name));
+	printf("monitor: %s\n", name);
+	if (a.family == ADDRESS_INET)
+		o->monitor = name;
+	return m;
+}
+
+static int add_servers(struct monitor *m, struct registration *r, struct err *e)
+{
+	struct monitor_command c = servers_command(r);
+
+	return m ? monitor_add(m, &c, e) : OK;
+}
+
+static void wait_for_signal(struct registration *r, const sigset_t *signals)
 {
 	int sig = 0;
 
 	while (sigwait(signals, &sig) == 0 && sig == SIGUSR1)
 		fork_child(r);
-	printf("stop: %d\n", registration_stop(r, 5000));
 }
 
 int main(int argc, char **argv)
@@ -49,6 +75,7 @@ int main(int argc, char **argv)
 	struct address bound;
 	struct err e = ERR_INIT;
 	const char *advertise = NULL;
+	struct monitor *m = NULL;
 	sigset_t signals;
 	int opt, rc;
 
@@ -58,11 +85,13 @@ int main(int argc, char **argv)
 	sigaddset(&signals, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	o.pid = getpid();
-	while ((opt = getopt(argc, argv, "t:m:s:a:d")) != -1) {
+	while ((opt = getopt(argc, argv, "t:m:M:s:a:d")) != -1) {
 		if (opt == 't')
 			o.session_timeout_ms = (uint32_t)atoi(optarg);
 		else if (opt == 'm')
 			o.monitor = optarg;
+		else if (opt == 'M')
+			m = start_monitor(optarg, &o);
 		else if (opt == 's')
 			o.session_file = optarg;
 		else if (opt == 'a')
@@ -73,7 +102,8 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	if (argc - optind != 3) {
-		fprintf(stderr, "usage: register_once [-t MS] [-m MONITOR] [-s SESSION-FILE] "
+		fprintf(stderr, "usage: register_once [-t MS] [-m PROPERTY | -M MONITOR-ADDRESS] "
+				"[-s SESSION-FILE] "
 				"[-a ADVERTISE] [-d] CONNECTION PATH ADDRESS\n");
 		return 2;
 	}
@@ -84,11 +114,15 @@ int main(int argc, char **argv)
 		rc = names_find(&bound, advertise, &o.names, &e);
 	if (rc == OK)
 		rc = registration_start(&o, &r, &e);
+	if (rc == OK)
+		rc = add_servers(m, r, &e);
 	if (rc) {
 		printf("error: %s\n", e.text);
 		return 1;
 	}
 	puts("started");
-	wait_and_stop(r, &signals);
+	wait_for_signal(r, &signals);
+	monitor_stop(m);
+	printf("stop: %d\n", registration_stop(r, 5000));
 	return 0;
 }

@@ -373,6 +373,7 @@ static void check_text(const char *json, const char *expected)
 static void texts(void **state)
 {
 	check_text("\"x\"", "x\n");
+	check_text("[]", "none\n");
 	check_text("{\"a\":null,\"b\":1.5,\"c\":[],\"d\":{\"e\":true}}",
 		"a: none\nb: 1.5\nc: none\nd:\n  e: true\n");
 	check_text("[{\"a\":1,\"b\":[{\"c\":2},{\"c\":3}]},{\"a\":4}]",
