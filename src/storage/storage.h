@@ -68,6 +68,7 @@ struct history_req {
 	struct history_item *items;
 	uint32_t n_items;
 	struct err err;
+	struct storage *storage; /* the storage's own, while under way */
 };
 
 struct conflict {
@@ -90,6 +91,7 @@ struct vote_req {
 	struct conflict *conflicts; /* mem_alloc()ed; the caller frees */
 	size_t n_conflicts;
 	struct err err;
+	struct storage *storage;   /* the storage's own, while under way */
 };
 
 struct storage_info {

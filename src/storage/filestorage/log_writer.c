@@ -270,7 +270,7 @@ static int append(struct log_writer *w, struct txn *t, struct err *e)
 static void finish(struct log_writer *w, struct txn *t, int rc, const struct err *e)
 {
 	if (w->env.settle)
-		w->env.settle(w->env.settle_ctx, t);
+		w->env.settle(w->env.settle_ctx, t, rc);
 	t->done(t, rc, e);
 }
 
@@ -548,7 +548,8 @@ void log_writer_free(struct log_writer *w)
 {
 	if (!w)
 		return;
-	CHECK(!w->queue && w->appended.n == 0);
+	for (size_t i = 0; i < w->appended.n; i++)
+		publication_free(w->appended.entries[i].pub);
 	pthread_mutex_destroy(&w->lock);
 	mem_free(w->appended.entries);
 	mem_free(w->filling.entries);

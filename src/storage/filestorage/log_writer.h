@@ -32,14 +32,16 @@ struct log_writer_env {
 	const struct clock *clock;
 	void (*log)(void *ctx, int level, const char *text); /* may be NULL */
 	void *log_ctx;
-	/** Called before each txn's done(): what its vote reserved is free again. May be NULL. */
-	void (*settle)(void *ctx, struct txn *t);
+	/** Called before each txn's done(): what its vote reserved is free again; after a failure @rc the
+	 * file may have been cut, and what was reserved behind its end is gone. May be NULL. */
+	void (*settle)(void *ctx, struct txn *t, int rc);
 	void *settle_ctx;
 };
 
 /** @end where to append, @last_tid of the file. NULL without memory. */
 struct log_writer *log_writer_new(
 	const struct log_writer_env *env, uint64_t end, uint64_t last_tid);
+/** NULL is fine. Transactions still in it are forgotten, their done() is not called: as after a power cut. */
 void log_writer_free(struct log_writer *w);
 
 /** Queue a voted transaction (state FINISHING). Threads: any. Returns true when the queue was empty: the

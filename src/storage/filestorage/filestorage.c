@@ -1,0 +1,305 @@
+#include "storage/filestorage/filestorage.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "base/os.h"
+#include "storage/filestorage/fs.h"
+#include "storage/filestorage/lock_file.h"
+
+/* T57: what ZODB's FileStorage provides, in the order of its resolution. */
+static const char *const interfaces[] = {
+	"ZODB.interfaces", "IStorageRestoreable",
+	"ZODB.interfaces", "IStorageIteration",
+	"ZODB.interfaces", "IStorageUndoable",
+	"ZODB.interfaces", "IStorageCurrentRecordIteration",
+	"ZODB.interfaces", "IExternalGC",
+	"ZODB.interfaces", "IStorage",
+	"zope.interface", "Interface",
+	NULL,
+};
+
+void fs_log(struct filestorage *fs, int level, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	if (!fs->options.log)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	fs->options.log(fs->options.log_ctx, level, text);
+}
+
+static void fs_finish(struct storage *s, struct txn *t)
+{
+	struct filestorage *fs = fs_of(s);
+
+	CHECK(fs->writer);
+	if (!log_writer_push(fs->writer, t) || !fs->has_thread)
+		return;
+	pthread_mutex_lock(&fs->wake_lock);
+	fs->pushed = true;
+	pthread_cond_signal(&fs->wake);
+	pthread_mutex_unlock(&fs->wake_lock);
+}
+
+static uint64_t fs_new_oids(struct storage *s, uint32_t n)
+{
+	return atomic_fetch_add(&fs_of(s)->next_oid, n);
+}
+
+static void fs_info(struct storage *s, struct storage_info *ret)
+{
+	struct filestorage *fs = fs_of(s);
+
+	*ret = (struct storage_info){
+		.length = index_count(fs->index),
+		.size = fs_end(fs),
+		.interfaces = interfaces,
+	};
+}
+
+/* --- the shell --- */
+
+static void *run_writer(void *arg)
+{
+	struct filestorage *fs = arg;
+	bool stop = false;
+
+	while (!stop) {
+		pthread_mutex_lock(&fs->wake_lock);
+		while (!fs->pushed && !fs->stop)
+			pthread_cond_wait(&fs->wake, &fs->wake_lock);
+		fs->pushed = false;
+		stop = fs->stop;
+		pthread_mutex_unlock(&fs->wake_lock);
+		while (log_writer_step(fs->writer))
+			;
+	}
+	return NULL;
+}
+
+static void stop_writer(struct filestorage *fs)
+{
+	if (!fs->has_thread) {
+		while (log_writer_step(fs->writer))
+			;
+		return;
+	}
+	pthread_mutex_lock(&fs->wake_lock);
+	fs->stop = true;
+	pthread_cond_signal(&fs->wake);
+	pthread_mutex_unlock(&fs->wake_lock);
+	pthread_join(fs->thread, NULL);
+}
+
+/* Everything but the file. */
+static void release(struct filestorage *fs)
+{
+	if (!fs)
+		return;
+	log_writer_free(fs->writer);
+	if (atomic_load(&fs->base.pubs.newest))
+		pubchain_close(&fs->base.pubs);
+	index_free(fs->index);
+	lock_file_release(fs->lock_fd);
+	pthread_mutex_destroy(&fs->space_lock);
+	pthread_mutex_destroy(&fs->wake_lock);
+	pthread_cond_destroy(&fs->wake);
+	mem_free(fs->path);
+	mem_free((char *)fs->base.name);
+	mem_free(fs);
+}
+
+/* Blocks reserved behind the end go back to the disk. */
+static void give_space_back(struct filestorage *fs)
+{
+	struct err e = ERR_INIT;
+
+	if (fs->reserved_until > fs_end(fs) &&
+		fs->file->ops->ftruncate(fs->file, fs_end(fs), &e) != OK)
+		fs_log(fs, 30, "cannot give reserved space back: %s", e.text);
+}
+
+static void fs_close(struct storage *s)
+{
+	struct filestorage *fs = fs_of(s);
+	struct disk_file *file = fs->file;
+
+	if (fs->writer) {
+		stop_writer(fs);
+		if (!log_writer_broken(fs->writer))
+			give_space_back(fs);
+		if (fs->path)
+			fs_save_index(fs);
+	}
+	file->ops->close(file); /* before the lock goes */
+	release(fs);
+}
+
+static const struct storage_ops ops = {
+	.load = fs_load,
+	.history = fs_history,
+	.vote = fs_vote,
+	.abort = fs_abort,
+	.finish = fs_finish,
+	.new_oids = fs_new_oids,
+	.info = fs_info,
+	.close = fs_close,
+};
+
+static struct filestorage *fs_new(const struct filestorage_options *o)
+{
+	struct filestorage *fs = mem_zalloc(1, sizeof(*fs));
+
+	if (!fs)
+		return NULL;
+	fs->lock_fd = -1;
+	fs->options = *o;
+	pthread_mutex_init(&fs->space_lock, NULL);
+	pthread_mutex_init(&fs->wake_lock, NULL);
+	pthread_cond_init(&fs->wake, NULL);
+	fs->base.ops = &ops;
+	fs->base.read_only = o->read_only;
+	fs->base.name = mem_strdup(o->path ? o->path : "core");
+	fs->path = o->path ? mem_strdup(o->path) : NULL;
+	if (fs->base.name && (fs->path || !o->path))
+		return fs;
+	release(fs);
+	return NULL;
+}
+
+int filestorage_core_open(struct disk_file *file, const struct filestorage_options *o,
+	struct storage **ret, struct err *e)
+{
+	struct filestorage *fs = fs_new(o);
+	int rc;
+
+	if (!fs)
+		return err_set(e, ERR_NOMEM, "no memory for a storage");
+	fs->file = file;
+	rc = fs_recover(fs, e);
+	if (rc != OK) {
+		release(fs);
+		return rc;
+	}
+	*ret = &fs->base;
+	return OK;
+}
+
+bool filestorage_step(struct storage *s)
+{
+	return log_writer_step(fs_of(s)->writer);
+}
+
+void filestorage_core_drop(struct storage *s)
+{
+	release(fs_of(s));
+}
+
+/* T67: a crash in the middle of a pack's renames must not become a new, empty file. */
+static int check_no_remains(const char *path, struct err *e)
+{
+	static const char *const suffixes[] = { ".pack", ".old" };
+	char name[PATH_MAX];
+	struct stat st;
+
+	for (size_t i = 0; i < ARRAY_LEN(suffixes); i++) {
+		snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
+		if (stat(name, &st) == 0)
+			return err_set(e, ERR_CORRUPT,
+				"there is no '%s', but a '%s', which a pack left behind: move the one "
+				"that is whole (.pack if it is there, else .old) to '%s'",
+				path, name, path);
+	}
+	return OK;
+}
+
+static int open_file(const struct filestorage_options *o, struct disk_file **ret, struct err *e)
+{
+	int rc;
+
+	if (o->read_only)
+		return disk_open(o->path, O_RDONLY, ret, e);
+	if (o->create) {
+		rc = os_unlink(o->path, e);
+		if (rc != OK && rc != ERR_NOENT)
+			return rc;
+	} else {
+		rc = disk_open(o->path, O_RDWR, ret, e);
+		if (rc == ERR_NOENT)
+			rc = check_no_remains(o->path, e);
+		else
+			return rc;
+		if (rc != OK)
+			return rc;
+	}
+	rc = disk_open(o->path, O_RDWR | O_CREAT | O_EXCL, ret, e);
+	if (rc != OK)
+		return rc;
+	rc = os_sync_dir_of(o->path, e);
+	if (rc != OK)
+		(*ret)->ops->close(*ret);
+	return rc;
+}
+
+static int take_lock(const struct filestorage_options *o, int *ret_fd, struct err *e)
+{
+	char name[PATH_MAX];
+
+	if (o->read_only)
+		return OK;
+	if (snprintf(name, sizeof(name), "%s.lock", o->path) >= (int)sizeof(name))
+		return err_set(e, ERR_INVAL, "the name '%s' is too long", o->path);
+	return lock_file_take(name, ret_fd, e);
+}
+
+static int start_thread(struct filestorage *fs, struct err *e)
+{
+	int errnum;
+
+	if (!fs->writer)
+		return OK;
+	errnum = pthread_create(&fs->thread, NULL, run_writer, fs);
+	if (errnum)
+		return err_sys(e, errnum, "cannot start the log writer");
+	fs->has_thread = true;
+	return OK;
+}
+
+int filestorage_open(const struct filestorage_options *o, struct storage **ret, struct err *e)
+{
+	struct disk_file *file = NULL;
+	struct storage *s = NULL;
+	int lock_fd = -1;
+	int rc = take_lock(o, &lock_fd, e);
+
+	if (rc == OK)
+		rc = open_file(o, &file, e);
+	if (rc != OK)
+		goto out;
+	rc = filestorage_core_open(file, o, &s, e);
+	if (rc == OK)
+		rc = start_thread(fs_of(s), e);
+	if (rc != OK)
+		goto out;
+	fs_of(s)->lock_fd = lock_fd;
+	*ret = s;
+	return OK;
+out:
+	if (rc != ERR_BUSY)
+		err_wrap(e, "FileStorage '%s'", o->path);
+	if (s)
+		filestorage_core_drop(s);
+	if (file)
+		file->ops->close(file);
+	lock_file_release(lock_fd);
+	return rc;
+}

@@ -1,0 +1,92 @@
+/* What the files of the FileStorage share, and its core: the storage without thread, lock file
+ * and path, over any disk file, stepped by whoever owns it (a simulation). */
+#ifndef FILESTORAGE_FS_H
+#define FILESTORAGE_FS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/disk.h"
+#include "storage/filestorage/filestorage.h"
+#include "storage/filestorage/format.h"
+#include "storage/filestorage/index.h"
+#include "storage/filestorage/log_writer.h"
+#include "storage/storage.h"
+
+struct filestorage {
+	struct storage base;
+	struct filestorage_options options;
+	char *path;                /* NULL: a core, which saves no index and no tail */
+	struct disk_file *file;
+	struct index *index;
+	struct log_writer *writer; /* NULL when read-only */
+	uint64_t opened_end;       /* of whole transactions, when it was opened */
+	_Atomic(uint64_t) next_oid;
+
+	pthread_mutex_t space_lock; /* guards the two below; docs/threads.md */
+	uint64_t reserved;          /* bytes of all voted transactions */
+	uint64_t reserved_until;    /* offset up to which the disk has blocks */
+
+	/* the shell: filestorage_open() only */
+	int lock_fd;
+	bool has_thread;
+	pthread_t thread;
+	pthread_mutex_t wake_lock; /* guards pushed, stop */
+	pthread_cond_t wake;
+	bool pushed;
+	bool stop;
+};
+
+static inline struct filestorage *fs_of(struct storage *s)
+{
+	return CONTAINER_OF(s, struct filestorage, base);
+}
+
+/** Bytes of whole, published transactions. */
+static inline uint64_t fs_end(const struct filestorage *fs)
+{
+	return fs->writer ? log_writer_end(fs->writer) : fs->opened_end;
+}
+
+/** Line for the log, when there is one. */
+void fs_log(struct filestorage *fs, int level, const char *fmt, ...) PRINTF(3, 4);
+
+/**
+ * Open over @file: read or rebuild the index, cut a torn tail, seed the publications. Writes no lock
+ * file and starts no thread.
+ * @o     of it path (NULL for none), read_only, quota_bytes, recent_txns, clock and log are used
+ * @file  passes to the storage on success
+ */
+MUST_CHECK int filestorage_core_open(struct disk_file *file, const struct filestorage_options *o,
+	struct storage **ret, struct err *e);
+/** One step of its log writer; true: there is more to do at once. Not for one with a thread. */
+bool filestorage_step(struct storage *s);
+/** Free a core without writing a byte; what was queued is forgotten. @file is the caller's again. */
+void filestorage_core_drop(struct storage *s);
+
+/* --- between the files --- */
+
+/** Read the header of the record at @off, and its back-pointer where it has one instead of data.
+ * @oid  what is expected. Returns 0, ERR_AGAIN (not @may_block), ERR_CORRUPT, ERR_IO. */
+MUST_CHECK int fs_read_record(struct filestorage *fs, uint64_t off, uint64_t oid, bool may_block,
+	struct fs_rec_header *ret, uint64_t *ret_back, struct err *e);
+/** Does the header fit there: the right object, a predecessor before it, within the file? */
+MUST_CHECK int fs_check_record(const struct filestorage *fs, uint64_t off, uint64_t oid,
+	const struct fs_rec_header *h, struct err *e);
+
+void fs_load(struct storage *s, struct load_req *r);
+void fs_history(struct storage *s, struct history_req *r);
+void fs_vote(struct storage *s, struct vote_req *v);
+void fs_abort(struct storage *s, struct txn *t);
+/** What the vote of @t reserved is free again; env.settle of the log writer. */
+void fs_settle(void *ctx, struct txn *t, int rc);
+
+/** Index, recovery, publications: fills in a new storage. */
+MUST_CHECK int fs_recover(struct filestorage *fs, struct err *e);
+/** Save the index of a storage with a path. */
+void fs_save_index(struct filestorage *fs);
+
+#endif

@@ -1,0 +1,292 @@
+/* Loads: no lock, and no thread switch while the page cache has what is asked for. */
+#include <stdatomic.h>
+
+#include "base/bigendian.h"
+#include "base/mem.h"
+#include "storage/filestorage/fs.h"
+
+enum {
+	HEADER_ROOM = FS_REC_HEADER_LEN + 8, /* header and back-pointer: no record is shorter */
+	FIRST_READ = 4096,   /* header and data of most objects */
+	SCRATCH = 64 << 10,
+	HOPS_INLINE = 64,    /* older revisions looked at on the caller's loop (T21) */
+	HOPS_EAGER = 4,      /* read with their data */
+};
+
+typedef unsigned long long ull;
+
+/* Where a load's bytes go. */
+struct place {
+	bool may_block;
+	uint8_t *bytes;
+	size_t room;
+	void *large; /* allocated for data that did not fit; freed after done() */
+};
+
+/* Each loop's own: done() is called before it is used again, or it is marked busy. */
+static _Thread_local struct {
+	bool busy;
+	_Alignas(16) uint8_t bytes[SCRATCH];
+} scratch;
+
+/* What goes to the pool. */
+struct cold_load {
+	struct filestorage *fs;
+	void *large;
+	uint8_t bytes[FIRST_READ];
+};
+
+int fs_check_record(const struct filestorage *fs, uint64_t off, uint64_t oid,
+	const struct fs_rec_header *h, struct err *e)
+{
+	uint64_t end = fs_end(fs);
+
+	if (h->oid != oid)
+		return err_set(e, ERR_CORRUPT,
+			"damaged at %llu: a record of object %016llx was expected, it is of %016llx",
+			(ull)off, (ull)oid, (ull)h->oid);
+	if (h->prev >= off || h->plen > end || off + FS_REC_HEADER_LEN + h->plen > end)
+		return err_set(e, ERR_CORRUPT,
+			"damaged at %llu: the record's predecessor at %llu or its length %llu cannot be",
+			(ull)off, (ull)h->prev, (ull)h->plen);
+	return OK;
+}
+
+/* Up to @n bytes at @off, at least HEADER_ROOM. */
+static int read_some(struct filestorage *fs, uint64_t off, uint8_t *p, size_t n, bool may_block,
+	size_t *ret_got, struct err *e)
+{
+	int rc = fs->file->ops->pread(fs->file, p, n, off, may_block, ret_got, e);
+
+	if (rc != OK || *ret_got >= HEADER_ROOM)
+		return rc;
+	return may_block ? err_set(e, ERR_CORRUPT, "damaged: the file ends in the record at %llu",
+				   (ull)off)
+			 : ERR_AGAIN;
+}
+
+
+int fs_read_record(struct filestorage *fs, uint64_t off, uint64_t oid, bool may_block,
+	struct fs_rec_header *ret, uint64_t *ret_back, struct err *e)
+{
+	uint8_t bytes[HEADER_ROOM];
+	size_t got;
+	int rc = read_some(fs, off, bytes, sizeof(bytes), may_block, &got, e);
+
+	if (rc != OK)
+		return rc;
+	fs_rec_header_get(bytes, ret);
+	*ret_back = ret->plen ? 0 : get_be64(bytes + FS_REC_HEADER_LEN);
+	return fs_check_record(fs, off, oid, ret, e);
+}
+
+/* A record under inspection: @got bytes of it are in the place. */
+struct cursor {
+	uint64_t off;
+	size_t got;
+	uint32_t hops;
+	struct fs_rec_header h;
+	uint64_t back;
+};
+
+static int read_at(struct filestorage *fs, const struct load_req *r, struct place *pl,
+	struct cursor *c, struct err *e)
+{
+	size_t want = c->hops < HOPS_EAGER && r->kind != LOAD_TID ? FIRST_READ : HEADER_ROOM;
+	int rc;
+
+	if (!pl->may_block && c->hops >= HOPS_INLINE)
+		return ERR_AGAIN;
+	c->hops++;
+	rc = read_some(fs, c->off, pl->bytes, want, pl->may_block, &c->got, e);
+	if (rc != OK)
+		return rc;
+	fs_rec_header_get(pl->bytes, &c->h);
+	c->back = c->h.plen ? 0 : get_be64(pl->bytes + FS_REC_HEADER_LEN);
+	return fs_check_record(fs, c->off, r->oid, &c->h, e);
+}
+
+/* Is this record the one that is asked for? It is known to be visible. */
+static bool is_wanted(const struct load_req *r, uint64_t tid)
+{
+	switch (r->kind) {
+	case LOAD_BEFORE:
+		return tid < r->tid;
+	case LOAD_SERIAL:
+		return tid <= r->tid;
+	case LOAD_TID:
+		break;
+	}
+	return true;
+}
+
+/* Walk from the newest record to the one asked for; ERR_NOKEY when there is none. */
+static int find(struct filestorage *fs, struct load_req *r, struct place *pl, struct cursor *c,
+	struct err *e)
+{
+	bool existed = false;
+
+	r->end_tid = TID_NONE;
+	for (c->off = index_get(fs->index, r->oid); c->off; c->off = c->h.prev) {
+		int rc = read_at(fs, r, pl, c, e);
+
+		if (rc != OK)
+			return rc;
+		if (c->h.tid > r->applied)
+			continue; /* R1: not there yet */
+		if (is_wanted(r, c->h.tid))
+			return r->kind == LOAD_SERIAL && c->h.tid != r->tid ? ERR_NOKEY : OK;
+		existed = true;
+		r->end_tid = c->h.tid;
+	}
+	if (existed && r->kind == LOAD_BEFORE) {
+		r->none = true; /* T19 */
+		return OK;
+	}
+	return ERR_NOKEY;
+}
+
+/* Data that undo did not copy lies in an older record. */
+static int follow_back(struct filestorage *fs, const struct load_req *r, struct place *pl,
+	struct cursor *c, struct err *e)
+{
+	while (c->h.plen == 0) {
+		int rc;
+
+		if (c->back == 0)
+			return ERR_NOKEY; /* its creation was undone, or it was deleted */
+		if (c->back >= c->off)
+			return err_set(e, ERR_CORRUPT,
+				"damaged at %llu: a back-pointer to %llu, which is not before it",
+				(ull)c->off, (ull)c->back);
+		c->off = c->back;
+		rc = read_at(fs, r, pl, c, e);
+		if (rc != OK)
+			return rc;
+	}
+	return OK;
+}
+
+static int get_data(struct filestorage *fs, struct load_req *r, struct place *pl,
+	const struct cursor *c, struct err *e)
+{
+	size_t len = c->h.plen;
+	uint8_t *p = pl->bytes;
+	size_t got;
+	int rc;
+
+	if (c->got >= FS_REC_HEADER_LEN + len) {
+		r->data = slice_of(p + FS_REC_HEADER_LEN, len);
+		return OK;
+	}
+	if (len > pl->room) {
+		p = pl->large = mem_alloc(len);
+		if (!p)
+			return err_set(e, ERR_NOMEM, "no memory for an object of %zu bytes", len);
+	}
+	rc = fs->file->ops->pread(
+		fs->file, p, len, c->off + FS_REC_HEADER_LEN, pl->may_block, &got, e);
+	if (rc == OK && got < len)
+		rc = pl->may_block ? err_set(e, ERR_CORRUPT,
+					     "damaged: the file ends in the record at %llu", (ull)c->off)
+				   : ERR_AGAIN;
+	if (rc == OK)
+		r->data = slice_of(p, len);
+	return rc;
+}
+
+/* Fill in the answer. ERR_AGAIN: ask again from the pool. */
+static int load(struct filestorage *fs, struct load_req *r, struct place *pl)
+{
+	struct cursor c = { 0 };
+	int rc;
+
+	r->none = false;
+	r->data = slice_of(NULL, 0);
+	r->serial = TID_NONE;
+	rc = find(fs, r, pl, &c, &r->err);
+	if (rc != OK || r->none)
+		return rc;
+	r->serial = c.h.tid;
+	if (r->kind == LOAD_TID)
+		return c.h.plen || c.back ? OK : ERR_NOKEY;
+	rc = follow_back(fs, r, pl, &c, &r->err);
+	return rc == OK ? get_data(fs, r, pl, &c, &r->err) : rc;
+}
+
+static void cold_work(struct job *j)
+{
+	struct load_req *r = CONTAINER_OF(j, struct load_req, job);
+	struct cold_load *cold = r->owned;
+	struct place pl = { true, cold->bytes, sizeof(cold->bytes), NULL };
+
+	r->rc = load(cold->fs, r, &pl);
+	cold->large = pl.large;
+}
+
+static void cold_done(struct job *j)
+{
+	struct load_req *r = CONTAINER_OF(j, struct load_req, job);
+	struct cold_load *cold = r->owned;
+
+	r->owned = NULL;
+	r->done(r); /* r may be gone, or under way again */
+	mem_free(cold->large);
+	mem_free(cold);
+}
+
+static void load_cold(struct filestorage *fs, struct load_req *r)
+{
+	struct cold_load *cold = mem_alloc(sizeof(*cold));
+
+	if (!cold) {
+		r->rc = err_set(&r->err, ERR_NOMEM, "no memory to load an object");
+		r->done(r);
+		return;
+	}
+	cold->fs = fs;
+	cold->large = NULL;
+	r->owned = cold;
+	r->job.work = cold_work;
+	r->job.done = cold_done;
+	r->exec->submit(r->exec, &r->job);
+}
+
+/* Answer on the spot, if nothing has to be waited for. @r may be gone afterwards. */
+static bool load_now(struct filestorage *fs, struct load_req *r, uint8_t *bytes, size_t room)
+{
+	struct place pl = { false, bytes, room, NULL };
+	int rc = load(fs, r, &pl);
+
+	r->rc = rc;
+	if (rc != ERR_AGAIN)
+		r->done(r);
+	mem_free(pl.large);
+	return rc != ERR_AGAIN;
+}
+
+/* Called from within a done() whose data lies in the scratch memory. */
+static bool load_nested(struct filestorage *fs, struct load_req *r)
+{
+	uint8_t *bytes = mem_alloc(FIRST_READ);
+	bool answered = bytes && load_now(fs, r, bytes, FIRST_READ);
+
+	mem_free(bytes);
+	return answered;
+}
+
+void fs_load(struct storage *s, struct load_req *r)
+{
+	struct filestorage *fs = fs_of(s);
+	bool answered;
+
+	if (scratch.busy) {
+		answered = load_nested(fs, r);
+	} else {
+		scratch.busy = true;
+		answered = load_now(fs, r, scratch.bytes, sizeof(scratch.bytes));
+		scratch.busy = false;
+	}
+	if (!answered)
+		load_cold(fs, r);
+}

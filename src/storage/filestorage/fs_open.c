@@ -1,0 +1,290 @@
+/* Opening: index, recovery, the publications of the last transactions. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/bigendian.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "storage/filestorage/fs.h"
+#include "storage/filestorage/index_file.h"
+#include "storage/filestorage/recovery.h"
+#include "storage/filestorage/scan.h"
+
+typedef unsigned long long ull;
+
+static bool index_path(const struct filestorage *fs, char *out, size_t room)
+{
+	return snprintf(out, room, "%s.index", fs->path) < (int)room;
+}
+
+/* The saved index, if there is one and it is of this file. */
+static int restore_index(
+	struct filestorage *fs, uint64_t *ret_pos, uint64_t *ret_tid, struct err *e)
+{
+	struct index *ix = NULL;
+	char path[PATH_MAX];
+	int rc;
+
+	if (!index_path(fs, path, sizeof(path)))
+		return err_set(e, ERR_INVAL, "the name '%s' is too long", fs->path);
+	rc = index_file_load(path, &ix, ret_pos, e);
+	if (rc == OK)
+		rc = recovery_check_index(fs->file, ix, *ret_pos, ret_tid, e);
+	if (rc == OK) {
+		fs->index = ix;
+		ix = NULL;
+	}
+	index_free(ix);
+	return rc;
+}
+
+void fs_save_index(struct filestorage *fs)
+{
+	struct err e = ERR_INIT;
+	char path[PATH_MAX];
+
+	if (!index_path(fs, path, sizeof(path)))
+		return;
+	if (index_file_save(path, fs->index, fs_end(fs), &e) != OK)
+		fs_log(fs, LOG_WARNING, "%s", e.text); /* T24: slow to start the next time, no more */
+}
+
+static int cut_tail(struct filestorage *fs, const struct recovery *r, struct err *e)
+{
+	struct disk_file *f = fs->file;
+	char name[PATH_MAX] = "";
+	int rc;
+
+	fs_log(fs, LOG_WARNING, "%s: %s; %llu bytes from there on are no whole transactions",
+		fs->path ? fs->path : "data file", r->why, (ull)(r->size - r->end));
+	if (fs->options.read_only)
+		return OK;
+	if (fs->path) {
+		rc = recovery_cut_tail(f, fs->path, r, name, sizeof(name), e);
+		if (rc == OK)
+			fs_log(fs, LOG_WARNING, "they were moved to %s", name);
+		return rc;
+	}
+	rc = f->ops->ftruncate(f, r->end, e);
+	return rc == OK ? f->ops->fdatasync(f, e) : rc;
+}
+
+static int write_magic(struct filestorage *fs, struct err *e)
+{
+	struct disk_file *f = fs->file;
+	int rc;
+
+	if (fs->options.read_only)
+		return OK;
+	rc = f->ops->pwrite(f, "FS30", FS_MAGIC_LEN, 0, e);
+	return rc == OK ? f->ops->fdatasync(f, e) : rc;
+}
+
+/* --- publications of the last transactions (T55) --- */
+
+struct oid_list {
+	uint64_t *oids;
+	uint32_t n;
+	uint32_t room;
+};
+
+static int list_add(struct oid_list *l, uint64_t oid, struct err *e)
+{
+	if (l->n == l->room) {
+		uint32_t room = l->room ? l->room * 2 : 256;
+		uint64_t *oids = mem_realloc(l->oids, room * sizeof(*oids));
+
+		if (!oids)
+			return err_set(e, ERR_NOMEM, "no memory for the last invalidations");
+		l->oids = oids;
+		l->room = room;
+	}
+	l->oids[l->n++] = oid;
+	return OK;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void list_unique(struct oid_list *l)
+{
+	uint32_t used = 0;
+
+	if (l->n)
+		qsort(l->oids, l->n, sizeof(l->oids[0]), by_value);
+	for (uint32_t i = 0; i < l->n; i++)
+		if (used == 0 || l->oids[used - 1] != l->oids[i])
+			l->oids[used++] = l->oids[i];
+	l->n = used;
+}
+
+static int list_records(struct scan *s, uint64_t start, const struct fs_txn_header *h,
+	struct oid_list *l, struct err *e)
+{
+	uint64_t at = start + fs_txn_header_size(h);
+	uint64_t end = start + h->tlen;
+	int rc = OK;
+
+	l->n = 0;
+	while (rc == OK && h->status != 'u' && at < end) {
+		struct fs_rec_header r;
+		const uint8_t *p;
+
+		rc = scan_get(s, at, FS_REC_HEADER_LEN, &p, e);
+		if (rc != OK)
+			break;
+		fs_rec_header_get(p, &r);
+		if (r.plen > end - at || fs_rec_size(&r) > end - at)
+			return err_set(e, ERR_CORRUPT,
+				"damaged at %llu: a record that is longer than its transaction", (ull)at);
+		rc = list_add(l, r.oid, e);
+		at += fs_rec_size(&r);
+	}
+	list_unique(l);
+	return rc;
+}
+
+/* The transaction that ends at *pos; moves *pos to its start. */
+static int read_back(struct scan *s, uint64_t *pos, struct oid_list *l, uint64_t *ret_tid,
+	struct err *e)
+{
+	struct fs_txn_header h;
+	const uint8_t *p;
+	uint64_t tlen;
+	int rc = scan_get(s, *pos - 8, 8, &p, e);
+
+	if (rc != OK)
+		return rc;
+	tlen = get_be64(p);
+	if (*pos < FS_FIRST_TXN + 8 || tlen > *pos - 8 - FS_FIRST_TXN)
+		return err_set(e, ERR_CORRUPT, "damaged at %llu: no transaction ends there",
+			(ull)(*pos - 8));
+	*pos -= tlen + 8;
+	rc = scan_get(s, *pos, FS_TXN_HEADER_LEN, &p, e);
+	if (rc != OK)
+		return rc;
+	fs_txn_header_get(p, &h);
+	if (h.tlen != tlen || tlen < fs_txn_header_size(&h))
+		return err_set(e, ERR_CORRUPT, "damaged at %llu: the lengths of a transaction differ",
+			(ull)*pos);
+	*ret_tid = h.tid;
+	return list_records(s, *pos, &h, l, e);
+}
+
+static int seed_one(struct filestorage *fs, const struct oid_list *l, uint64_t tid, uint64_t end,
+	struct err *e)
+{
+	struct publication *p = publication_new(l->n);
+
+	if (!p)
+		return err_set(e, ERR_NOMEM, "no memory for the last invalidations");
+	if (l->n)
+		memcpy(p->oids, l->oids, l->n * sizeof(p->oids[0]));
+	p->tid = tid;
+	p->size_bytes = end;
+	p->length = index_count(fs->index);
+	pubchain_seed(&fs->base.pubs, p);
+	return OK;
+}
+
+static int seed(struct filestorage *fs, uint64_t end, struct err *e)
+{
+	struct scan s = { 0 };
+	struct oid_list l = { 0 };
+	uint64_t pos = end;
+	int rc = scan_open(&s, fs->file, end, e);
+
+	for (uint32_t n = 0; rc == OK && n < fs->options.recent_txns && pos > FS_FIRST_TXN; n++) {
+		uint64_t txn_end = pos;
+		uint64_t tid = TID_NONE;
+
+		rc = read_back(&s, &pos, &l, &tid, e);
+		if (rc == OK)
+			rc = seed_one(fs, &l, tid, txn_end, e);
+	}
+	mem_free(l.oids);
+	scan_close(&s);
+	return rc;
+}
+
+/* --- */
+
+static void warn_of_future(struct filestorage *fs, uint64_t last_tid)
+{
+	double ahead = tid_to_time(last_tid) - (double)clock_wall_us(fs->options.clock) / 1e6;
+
+	if (last_tid != TID_NONE && ahead > 0)
+		fs_log(fs, ahead > 30 * 60 ? LOG_CRITICAL : LOG_WARNING,
+			"%s Database records %.0f seconds in the future", fs->base.name, ahead);
+}
+
+static int scan_file(struct filestorage *fs, struct recovery *ret, bool *ret_used, struct err *e)
+{
+	uint64_t pos = FS_FIRST_TXN;
+	uint64_t tid = TID_NONE;
+	struct err why = ERR_INIT;
+	int rc = fs->path ? restore_index(fs, &pos, &tid, &why) : ERR_NOENT;
+
+	*ret_used = rc == OK;
+	if (rc != OK) {
+		if (rc != ERR_NOENT)
+			fs_log(fs, LOG_WARNING, "Ignoring index for %s: %s", fs->path, why.text);
+		pos = FS_FIRST_TXN;
+		tid = TID_NONE;
+		fs->index = index_new();
+		if (!fs->index)
+			return err_set(e, ERR_NOMEM, "no memory for the index");
+	}
+	return recovery_scan(fs->file, fs->index, pos, tid, ret, e);
+}
+
+static int start_writer(struct filestorage *fs, uint64_t last_tid, struct err *e)
+{
+	struct log_writer_env env = {
+		.file = fs->file,
+		.index = fs->index,
+		.pubs = &fs->base.pubs,
+		.clock = fs->options.clock,
+		.log = fs->options.log,
+		.log_ctx = fs->options.log_ctx,
+		.settle = fs_settle,
+		.settle_ctx = fs,
+	};
+
+	if (fs->options.read_only)
+		return OK;
+	fs->writer = log_writer_new(&env, fs->opened_end, last_tid);
+	return fs->writer ? OK : err_set(e, ERR_NOMEM, "no memory for the log writer");
+}
+
+int fs_recover(struct filestorage *fs, struct err *e)
+{
+	struct recovery r = { 0 };
+	bool used_index = false;
+	int rc = scan_file(fs, &r, &used_index, e);
+
+	if (rc == OK && r.empty)
+		rc = write_magic(fs, e);
+	else if (rc == OK && r.size > r.end)
+		rc = cut_tail(fs, &r, e);
+	if (rc != OK)
+		return rc;
+	fs->opened_end = r.empty ? FS_FIRST_TXN : r.end;
+	atomic_store(&fs->next_oid, r.max_oid + 1);
+	warn_of_future(fs, r.last_tid);
+	rc = pubchain_init(&fs->base.pubs, r.last_tid, fs->options.recent_txns);
+	if (rc != OK)
+		return err_set(e, rc, "no memory for the invalidations");
+	rc = seed(fs, fs->opened_end, e);
+	if (rc == OK)
+		rc = start_writer(fs, r.last_tid, e);
+	if (rc == OK && !used_index && fs->path && !fs->options.read_only)
+		fs_save_index(fs);
+	return rc;
+}
