@@ -361,7 +361,7 @@ static void enc_reduce(struct enc *en, const struct val *v)
 	enc_val(en, &v->items[0]);
 	enc_val(en, &v->items[1]);
 	put_op(en, OP_REDUCE);
-	if (v->n > 2) {
+	if (v->n > 2 && buf_ok(en->out)) {
 		enc_val(en, &v->items[2]);
 		put_op(en, OP_BUILD);
 	}
@@ -371,6 +371,8 @@ static void enc_set(struct enc *en, const struct val *v)
 {
 	enc_global(en, slice_str("builtins\nset"));
 	enc_list(en, v->n);
+	if (!buf_ok(en->out))
+		return;
 	enc_items(en, v);
 	enc_end(en);
 	put_op(en, OP_TUPLE1);

@@ -37,7 +37,8 @@ static int next_token(struct reader *r, mpack_token_t *t)
 
 	if (rc == MPACK_OK)
 		return OK;
-	return fail(r, ERR_FORMAT, rc == MPACK_EOF ? "it ends too early" : "a byte that starts nothing");
+	return fail(r, ERR_FORMAT,
+		rc == MPACK_EOF ? "it ends too early" : "a byte that starts nothing");
 }
 
 /* The bytes of a string come as chunks that follow its token; here they are all at hand. */
@@ -150,6 +151,19 @@ static int read_value(struct reader *r, struct val *v)
 	}
 }
 
+/* Keys are str or bytes: Python's unpackb (strict_map_key) takes no others. */
+static int read_item(struct reader *r, struct level *l)
+{
+	struct val *v = &l->v->items[l->done];
+	bool key = l->v->type == VAL_DICT && l->done % 2 == 0;
+	int rc = read_value(r, v);
+
+	l->done++;
+	if (rc == OK && key && v->type != VAL_STR && v->type != VAL_BYTES)
+		return fail(r, ERR_FORMAT, "a key that is neither str nor bytes");
+	return rc;
+}
+
 int msgpack_decode(struct slice in, const struct pickle_limits *limits, struct arena *arena,
 	struct val *ret, struct err *e)
 {
@@ -172,7 +186,7 @@ int msgpack_decode(struct slice in, const struct pickle_limits *limits, struct a
 		if (l->done == l->v->n)
 			r.depth--;
 		else
-			rc = read_value(&r, &l->v->items[l->done++]);
+			rc = read_item(&r, l);
 	}
 	if (rc == OK && r.left)
 		rc = fail(&r, ERR_FORMAT, "bytes after its end");

@@ -135,8 +135,7 @@ struct pickle_node *pm_pop(struct pickle_machine *m)
 	return top;
 }
 
-void pm_adopt(
-	struct pickle_machine *m, struct pickle_node *parent, const struct pickle_node *child)
+void pm_adopt(struct pickle_machine *m, struct pickle_node *parent, const struct pickle_node *child)
 {
 	if (child->depth + 1 > parent->depth)
 		parent->depth = child->depth + 1;
@@ -227,6 +226,8 @@ static void extend(struct pickle_machine *m, enum val_type type, size_t n)
 		v->items = items;
 	}
 	for (size_t i = 0; i < n && m->rc == OK; i++) {
+		if (from[i] == to)
+			pm_fail(m, ERR_FORMAT, "a value that holds itself");
 		pm_adopt(m, to, from[i]);
 		v->items[v->n++] = from[i]->v;
 	}
@@ -244,7 +245,7 @@ void pm_push_str(struct pickle_machine *m, struct slice s)
 {
 	struct val *v;
 
-	if (m->rc == OK && !utf8_ok(s, true))
+	if (m->rc == OK && !utf8_ok(s, m->flags & PICKLE_KEEP_GLOBALS))
 		pm_fail(m, ERR_FORMAT, "a string that is not UTF-8");
 	v = pm_push(m, VAL_STR);
 	if (v)
@@ -311,6 +312,7 @@ void pm_memo_put(struct pickle_machine *m, uint64_t i)
 	}
 	for (; m->n_memo <= i; m->n_memo++)
 		m->memo[m->n_memo] = NULL;
+	m->memo_set += !m->memo[i];
 	m->memo[i] = top;
 }
 
@@ -356,7 +358,22 @@ static void op_stop(struct pickle_machine *m)
 
 static void op_frame(struct pickle_machine *m)
 {
-	take_le(m, 8);
+	uint64_t n = take_le(m, 8);
+
+	if (n > m->in.len - m->pos)
+		pm_fail(m, ERR_FORMAT, "a frame of %llu bytes, %zu are left", (unsigned long long)n,
+			m->in.len - m->pos);
+}
+
+/* Codes that copyreg's registry would give a meaning. */
+static void op_extension(struct pickle_machine *m)
+{
+	pm_fail(m, ERR_FORMAT, "a class by its extension code: none is registered");
+}
+
+static void op_buffer(struct pickle_machine *m)
+{
+	pm_fail(m, ERR_FORMAT, "a buffer outside the pickle: there is none");
 }
 
 static void op_mark(struct pickle_machine *m)
@@ -608,7 +625,7 @@ static void op_long_binput(struct pickle_machine *m)
 
 static void op_memoize(struct pickle_machine *m)
 {
-	pm_memo_put(m, m->n_memo);
+	pm_memo_put(m, m->memo_set);
 }
 
 static void op_binget(struct pickle_machine *m)
@@ -667,6 +684,9 @@ static const pickle_op ops[256] = {
 	['C'] = op_short_binbytes,
 	[0x80] = op_proto,
 	[0x81] = pm_op_newobj,
+	[0x82] = op_extension,
+	[0x83] = op_extension,
+	[0x84] = op_extension,
 	[0x85] = op_tuple1,
 	[0x86] = op_tuple2,
 	[0x87] = op_tuple3,
@@ -685,6 +705,8 @@ static const pickle_op ops[256] = {
 	[0x94] = op_memoize,
 	[0x95] = op_frame,
 	[0x96] = op_binbytes8, /* BYTEARRAY8 */
+	[0x97] = op_buffer,
+	[0x98] = op_buffer,
 };
 
 static void run(struct pickle_machine *m)
@@ -725,11 +747,13 @@ int pickle_decode(struct slice in, unsigned flags, const struct pickle_limits *l
 	m.n_marks = 0;
 	m.marks_room = PICKLE_MARKS_INLINE;
 	m.memo = NULL;
-	m.n_memo = m.memo_room = 0;
+	m.n_memo = m.memo_set = m.memo_room = 0;
 	run(&m);
 	top = pm_pop(&m);
 	if (m.rc == OK && !ret_len && m.pos < in.len)
 		pm_fail(&m, ERR_FORMAT, "%zu bytes after its end", in.len - m.pos);
+	if (m.rc == OK)
+		pm_check_value(&m, &top->v);
 	if (m.rc != OK)
 		return m.rc;
 	*ret = top->v;

@@ -13,13 +13,14 @@
 #include "codec/val.h"
 
 enum pickle_flags {
-	PICKLE_KEEP_GLOBALS = 1, /* unknown globals, REDUCE, BUILD ... become VAL_GLOBAL/VAL_REDUCE */
+	PICKLE_KEEP_GLOBALS =
+		1, /* unknown globals, REDUCE, BUILD ... become VAL_GLOBAL/VAL_REDUCE */
 };
 
 struct pickle_limits {
-	uint32_t depth;      /* nesting of containers */
-	uint32_t memo;       /* entries */
-	uint32_t items;      /* values made in total; each needs sizeof(struct val) */
+	uint32_t depth; /* nesting of containers */
+	uint32_t memo;  /* entries */
+	uint32_t items; /* values made in total; each needs sizeof(struct val) */
 };
 
 /** Limits for messages: generous for ZEO, small for an attacker. */
@@ -41,7 +42,7 @@ MUST_CHECK int pickle_decode(struct slice in, unsigned flags, const struct pickl
 /**
  * The dotted class name ("module.name") in a data record's first pickle: what ConflictError.class_name
  * shows, as ZODB.utils.get_pickle_metadata reads it ((cls, args) tuples, bare classes, (module, name)
- * pairs). Writes "" when there is none. @out is cut to @room.
+ * pairs). Writes "." when there is none, which is what ZODB makes of it. @out is cut to @room.
  */
 void pickle_class_name(struct slice record, char *out, size_t room);
 

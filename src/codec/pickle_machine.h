@@ -30,7 +30,7 @@ struct pickle_machine {
 	const struct pickle_limits *limits;
 	struct arena *arena;
 	struct err *e;
-	int rc;        /* sticky */
+	int rc; /* sticky */
 	bool stopped;
 	uint32_t n_items;
 
@@ -39,7 +39,8 @@ struct pickle_machine {
 	size_t *marks; /* heights of the stack */
 	size_t n_marks, marks_room;
 	struct pickle_node **memo;
-	size_t n_memo; /* highest index used + 1 */
+	size_t n_memo;   /* highest index used + 1 */
+	size_t memo_set; /* entries that have a value: where MEMOIZE puts the next one */
 	size_t memo_room;
 	struct pickle_node *stack_inline[PICKLE_STACK_INLINE];
 	size_t marks_inline[PICKLE_MARKS_INLINE];
@@ -74,6 +75,8 @@ void pm_push_py2_str(struct pickle_machine *m, struct slice s);
 void pm_push_long(struct pickle_machine *m, struct slice le);
 void pm_memo_put(struct pickle_machine *m, uint64_t i);
 void pm_memo_get(struct pickle_machine *m, uint64_t i);
+/** Walk the finished value for what no opcode can see (pickle_check.c). */
+void pm_check_value(struct pickle_machine *m, const struct val *v);
 
 typedef void (*pickle_op)(struct pickle_machine *m);
 

@@ -1,9 +1,9 @@
 /* Globals and what pickles make with them. Nothing is imported or executed: a few callables have a
  * plain meaning, the others are refused or, where the caller wants to see them, kept as they are. */
-#include <stdio.h>
 #include <string.h>
 
 #include "codec/pickle_machine.h"
+#include "codec/utf8.h"
 
 static bool keeps_all(const struct pickle_machine *m)
 {
@@ -74,6 +74,26 @@ static bool call_set(struct pickle_machine *m, const struct val *args, struct va
 	return true;
 }
 
+/* copyreg._reconstructor(class, object, None): how protocols below 2 make an object. */
+static bool call_reconstructor(struct pickle_machine *m, const struct val *args, struct val *ret)
+{
+	const struct val *a = args->items;
+
+	if (args->n != 3 || a[0].type != VAL_GLOBAL || a[1].type != VAL_GLOBAL ||
+		!val_is_none(&a[2]))
+		return false;
+	if (!slice_is(a[1].s, "builtins\nobject") && !slice_is(a[1].s, "__builtin__\nobject"))
+		return false;
+	ret->items = arena_alloc(m->arena, 2 * sizeof(*ret->items));
+	if (!ret->items)
+		return false;
+	ret->type = VAL_REDUCE;
+	ret->n = 2;
+	ret->items[0] = a[0];
+	ret->items[1] = (struct val){ .type = VAL_TUPLE };
+	return true;
+}
+
 /* NULL: kept as VAL_REDUCE. */
 static const struct {
 	const char *name;
@@ -89,8 +109,8 @@ static const struct {
 	{ "builtins\nfrozenset", call_set },
 	{ "__builtin__\nfrozenset", call_set },
 	{ "_codecs\nencode", call_encode },
-	{ "copyreg\n_reconstructor", NULL },
-	{ "copy_reg\n_reconstructor", NULL },
+	{ "copyreg\n_reconstructor", call_reconstructor },
+	{ "copy_reg\n_reconstructor", call_reconstructor },
 	{ "builtins\nobject", NULL },
 	{ "__builtin__\nobject", NULL },
 	{ "ZopeUndo.Prefix\nPrefix", NULL },
@@ -107,6 +127,20 @@ static bool is_known(struct slice name, global_call *ret)
 	return false;
 }
 
+/* "module.name" for a log: printable, and not long. */
+static const char *show_name(struct slice name, char *out, size_t room)
+{
+	size_t n = name.len < room - 1 ? name.len : room - 1;
+
+	for (size_t i = 0; i < n; i++) {
+		uint8_t c = name.data[i];
+
+		out[i] = (char)(c == '\n' ? '.' : c < 0x20 || c > 0x7e ? '?' : c);
+	}
+	out[n] = 0;
+	return out;
+}
+
 static void push_global(struct pickle_machine *m, struct slice name)
 {
 	global_call call;
@@ -114,14 +148,15 @@ static void push_global(struct pickle_machine *m, struct slice name)
 
 	if (m->rc != OK)
 		return;
+	if (!utf8_ok(name, false)) {
+		pm_fail(m, ERR_FORMAT, "the name of a global that is not UTF-8");
+		return;
+	}
 	if (!is_known(name, &call) && !keeps_all(m)) {
-		const uint8_t *nl = memchr(name.data, '\n', name.len);
-		int first = nl ? (int)(nl - name.data) : 0;
+		char shown[120];
 
-		pm_fail(m, ERR_FORMAT, "the global '%.*s.%.*s' is not allowed in a message",
-			first > 100 ? 100 : first, (const char *)name.data,
-			name.len > 100 ? 100 : (int)name.len - first - 1,
-			(const char *)name.data + first + 1);
+		pm_fail(m, ERR_FORMAT, "the global '%s' is not allowed in a message",
+			show_name(name, shown, sizeof(shown)));
 		return;
 	}
 	v = pm_push(m, VAL_GLOBAL);
@@ -154,16 +189,18 @@ void pm_op_stack_global(struct pickle_machine *m)
 	}
 	a = module->v.s;
 	b = name->v.s;
+	if (memchr(a.data, '\n', a.len) || memchr(b.data, '\n', b.len)) {
+		pm_fail(m, ERR_FORMAT, "a newline in the name of a global");
+		return;
+	}
 	out = arena_alloc(m->arena, a.len + b.len + 1);
 	if (!out) {
 		pm_fail(m, ERR_LIMIT, "no memory");
 		return;
 	}
-	if (a.len)
-		memcpy(out, a.data, a.len);
+	memcpy(out, a.data, a.len);
 	out[a.len] = '\n';
-	if (b.len)
-		memcpy(out + a.len + 1, b.data, b.len);
+	memcpy(out + a.len + 1, b.data, b.len);
 	push_global(m, slice_of(out, a.len + b.len + 1));
 }
 
@@ -191,7 +228,7 @@ static void make_call(struct pickle_machine *m)
 		return;
 	if (call(m, &node->v.items[1], &ret))
 		node->v = ret;
-	else
+	else if (!keeps_all(m))
 		pm_fail(m, ERR_FORMAT, "arguments that a call does not take");
 }
 
@@ -205,14 +242,22 @@ void pm_op_newobj(struct pickle_machine *m)
 	make_call(m);
 }
 
-/* class, args, keywords: the keywords are kept with the arguments' place in a state */
+/* class, args, keywords: a call of what Python's copyreg has for it */
 void pm_op_newobj_ex(struct pickle_machine *m)
 {
+	struct pickle_node *args;
+
 	if (!keeps_all(m)) {
 		pm_fail(m, ERR_FORMAT, "a call with keywords has no place here");
 		return;
 	}
-	pm_collect(m, VAL_REDUCE, 3);
+	pm_collect(m, VAL_TUPLE, 3);
+	args = pm_pop(m);
+	push_global(m, slice_str("copyreg\n__newobj_ex__"));
+	if (m->rc != OK)
+		return;
+	pm_push_node(m, args);
+	make_call(m);
 }
 
 /* object, state: only something that was made by a call has a state */
@@ -275,45 +320,4 @@ void pm_op_binpersid(struct pickle_machine *m)
 		pm_fail(m, ERR_FORMAT, "a persistent reference has no place here");
 	else
 		pm_top(m);
-}
-
-/* ZODB.utils.get_pickle_metadata: "module.name", and "." when there is nothing it knows. */
-static bool read_class(const struct val *v, struct slice *module, struct slice *name)
-{
-	const struct val *pair = v;
-
-	if (v->type == VAL_TUPLE && v->n > 0 && v->items[0].type == VAL_TUPLE)
-		pair = &v->items[0];
-	else if (v->type == VAL_TUPLE && v->n > 0 && v->items[0].type == VAL_GLOBAL)
-		pair = &v->items[0];
-	if (pair->type == VAL_GLOBAL) {
-		const uint8_t *nl = memchr(pair->s.data, '\n', pair->s.len);
-
-		*module = slice_of(pair->s.data, (size_t)(nl - pair->s.data));
-		*name = slice_of(nl + 1, pair->s.len - module->len - 1);
-		return true;
-	}
-	if (pair->type != VAL_TUPLE || pair->n != 2 || pair->items[0].type != VAL_STR ||
-		pair->items[1].type != VAL_STR)
-		return false;
-	*module = pair->items[0].s;
-	*name = pair->items[1].s;
-	return true;
-}
-
-void pickle_class_name(struct slice record, char *out, size_t room)
-{
-	struct arena arena = ARENA_INIT(1 << 20);
-	struct slice module = { NULL, 0 };
-	struct slice name = { NULL, 0 };
-	struct err e = ERR_INIT;
-	struct val v;
-	size_t len;
-
-	if (pickle_decode(record, PICKLE_KEEP_GLOBALS, &pickle_limits_message, &arena, &v, &len,
-		    &e) == OK)
-		read_class(&v, &module, &name);
-	snprintf(out, room, "%.*s.%.*s", (int)module.len, module.len ? (const char *)module.data : "",
-		(int)name.len, name.len ? (const char *)name.data : "");
-	arena_free(&arena);
 }

@@ -5,7 +5,7 @@
 
 #include "codec/pickle_machine.h"
 
-enum { NUMBER_MAX = 400 }; /* digits: more is not sent by anybody */
+enum { NUMBER_MAX = 1000 }; /* digits: more is not sent by anybody */
 
 /* A line as a C string in @out; false after a failure. */
 static bool number_line(struct pickle_machine *m, char out[NUMBER_MAX + 1])
@@ -23,23 +23,51 @@ static bool number_line(struct pickle_machine *m, char out[NUMBER_MAX + 1])
 	return true;
 }
 
+/* @digits as little-endian two's complement, with room for the sign. */
+static struct slice big_from_digits(struct pickle_machine *m, const char *digits, bool negative)
+{
+	size_t n = strlen(digits) / 2 + 2; /* a digit is less than 4 bits */
+	uint8_t *le = arena_alloc(m->arena, n);
+
+	if (!le) {
+		pm_fail(m, ERR_LIMIT, "no memory");
+		return slice_of(NULL, 0);
+	}
+	memset(le, 0, n);
+	while (*digits) {
+		uint64_t carry = 0;
+		uint64_t factor = 1;
+
+		for (; *digits && factor < 1000000000; digits++, factor *= 10)
+			carry = carry * 10 + (uint64_t)(*digits - '0');
+		for (size_t i = 0; i < n; i++) {
+			carry += le[i] * factor;
+			le[i] = (uint8_t)carry;
+			carry >>= 8;
+		}
+	}
+	for (size_t i = 0, carry = 1; negative && i < n; i++) {
+		carry += (uint8_t)~le[i];
+		le[i] = (uint8_t)carry;
+		carry >>= 8;
+	}
+	return slice_of(le, n);
+}
+
+/* [+-]digits[L] */
 static void push_int(struct pickle_machine *m, char *text)
 {
-	struct val *v;
-	char *end;
-	long long i;
+	size_t n = strlen(text);
+	bool negative = text[0] == '-';
 
-	if (text[0] && text[strlen(text) - 1] == 'L')
-		text[strlen(text) - 1] = 0;
-	errno = 0;
-	i = strtoll(text, &end, 10);
-	if (errno || *end || end == text) {
-		pm_fail(m, ERR_FORMAT, "a whole number of at most 64 bits was expected");
-		return;
-	}
-	v = pm_push(m, VAL_INT);
-	if (v)
-		v->i = i;
+	if (n && text[n - 1] == 'L')
+		text[--n] = 0;
+	if (negative || text[0] == '+')
+		text++;
+	if (!*text || text[strspn(text, "0123456789")])
+		pm_fail(m, ERR_FORMAT, "a whole number was expected");
+	else
+		pm_push_long(m, big_from_digits(m, text, negative));
 }
 
 /* "00" and "01" are False and True. */
@@ -111,23 +139,40 @@ static long hex_digits(const uint8_t *p, const uint8_t *end, int n)
 	return v;
 }
 
-/* One escape of repr(str) after its backslash: returns the bytes it took, or 0. */
-static size_t unescape(const uint8_t *p, const uint8_t *end, uint8_t *out)
+/* Up to three octal digits. */
+static size_t unescape_octal(const uint8_t *p, const uint8_t *end, uint8_t *out)
 {
-	static const char from[] = "\\'\"ntrbfav0";
+	size_t n = 0;
+	unsigned v = 0;
+
+	for (; n < 3 && p + n < end && p[n] >= '0' && p[n] <= '7'; n++)
+		v = v * 8 + (p[n] - '0');
+	*out = (uint8_t)v;
+	return n;
+}
+
+/* One escape of repr(str) after its backslash, as codecs.escape_decode has it. Returns the bytes it
+ * took (0: none, the backslash stands for itself), or -1. */
+static int unescape(const uint8_t *p, const uint8_t *end, uint8_t *out)
+{
+	static const char from[] = "\\'\"ntrbfav";
 	static const char to[] = "\\'\"\n\t\r\b\f\a\v";
 	const char *at = p < end && *p ? strchr(from, *p) : NULL;
 	long v;
 
-	if (!at && p < end && *p == 'x') {
-		v = hex_digits(p + 1, end, 2);
-		*out = (uint8_t)v;
-		return v < 0 ? 0 : 3;
+	if (p == end)
+		return -1;
+	if (at) {
+		*out = (uint8_t)to[at - from];
+		return 1;
 	}
-	if (!at)
+	if (*p >= '0' && *p <= '7')
+		return (int)unescape_octal(p, end, out);
+	if (*p != 'x')
 		return 0;
-	*out = (uint8_t)to[at - from];
-	return 1;
+	v = hex_digits(p + 1, end, 2);
+	*out = (uint8_t)v;
+	return v < 0 ? -1 : 3;
 }
 
 /* A Python 2 str as repr() writes it. */
@@ -153,13 +198,13 @@ void pm_op_string(struct pickle_machine *m)
 	}
 	end = line.data + line.len - 1;
 	for (p = line.data + 1; p < end; n++) {
-		size_t took = 0;
+		int took;
 
 		out[n] = *p++;
 		if (out[n] != '\\')
 			continue;
 		took = unescape(p, end, &out[n]);
-		if (took == 0) {
+		if (took < 0) {
 			pm_fail(m, ERR_FORMAT, "an escape that is not known in a string");
 			return;
 		}
@@ -209,14 +254,17 @@ void pm_op_unicode(struct pickle_machine *m)
 	for (size_t i = 0; i < line.len; i++) {
 		const uint8_t *p = line.data + i;
 		const uint8_t *end = line.data + line.len;
-		int digits = 0;
+		bool pair = *p == '\\' && end - p > 1;
+		int digits = !pair ? 0 : p[1] == 'u' ? 4 : p[1] == 'U' ? 8 : 0;
 		long c = *p;
 
-		if (*p == '\\' && end - p > 1)
-			digits = p[1] == 'u' ? 4 : p[1] == 'U' ? 8 : 0;
 		if (digits) {
 			c = hex_digits(p + 2, end, digits);
 			i += (size_t)digits + 1;
+		} else if (pair) { /* two that stand for themselves */
+			n += put_utf8(out + n, '\\');
+			c = p[1];
+			i++;
 		}
 		if (c < 0 || c > 0x10ffff) {
 			pm_fail(m, ERR_FORMAT, "an escape that is not right in a string");

@@ -14,12 +14,11 @@ uint64_t tid_of_time(uint64_t wall_us)
 	double fraction;
 
 	gmtime_r(&t, &tm);
-	minutes = ((((uint64_t)tm.tm_year * 12 + (uint64_t)tm.tm_mon) * 31 +
-			   (uint64_t)tm.tm_mday - 1) *
-				  24 +
+	minutes = ((((uint64_t)tm.tm_year * 12 + (uint64_t)tm.tm_mon) * 31 + (uint64_t)tm.tm_mday -
+			   1) * 24 +
 			  (uint64_t)tm.tm_hour) *
-			60 +
-		(uint64_t)tm.tm_min;
+			  60 +
+		  (uint64_t)tm.tm_min;
 	fraction = (double)(wall_us % MINUTE_US) / (double)MINUTE_US;
 	return minutes << 32 | (uint32_t)(fraction * 4294967296.0);
 }
@@ -41,7 +40,6 @@ double tid_to_time(uint64_t tid)
 	/* TimeStamp counts from 1900, and loses a bit or two of the fraction by it. */
 	return ((double)timegm(&tm) + FROM_1900_TO_1970_S + seconds) - FROM_1900_TO_1970_S;
 }
-
 
 /* As TimeStamp.laterThan: one more in the last place. Where that carries into a day a month has not
  * got, the order is kept, which is all that counts. */

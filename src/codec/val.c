@@ -45,11 +45,11 @@ const struct val *val_get(const struct val *dict, const char *key)
 {
 	if (dict->type != VAL_DICT)
 		return NULL;
-	for (uint32_t i = 0; i + 1 < dict->n; i += 2) {
-		const struct val *k = &dict->items[i];
+	for (uint32_t i = dict->n; i >= 2; i -= 2) { /* of equal keys the last one counts */
+		const struct val *k = &dict->items[i - 2];
 
 		if ((k->type == VAL_STR || k->type == VAL_BYTES) && slice_is(k->s, key))
-			return &dict->items[i + 1];
+			return &dict->items[i - 1];
 	}
 	return NULL;
 }

@@ -16,8 +16,8 @@ enum val_type {
 	VAL_INT,    /* fits in int64 */
 	VAL_BIGINT, /* does not: s holds little-endian two's complement bytes */
 	VAL_FLOAT,
-	VAL_BYTES,  /* also zodbpickle.binary and bytearray */
-	VAL_STR,    /* UTF-8 */
+	VAL_BYTES, /* also zodbpickle.binary and bytearray */
+	VAL_STR,   /* UTF-8 */
 	VAL_TUPLE,
 	VAL_LIST,
 	VAL_DICT,   /* items: key, value, key, value ...; n counts items, twice the pairs */
