@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -81,8 +82,34 @@ void log_remove(struct log_handler *h)
 	pthread_mutex_unlock(&lock);
 }
 
+/* Texts hold what came from networks and files: a line stays one line, and a terminal
+ * that shows it obeys nobody. */
+static void put_clean(char *out, size_t room, const char *text)
+{
+	size_t n = 0;
+
+	for (; *text && n + 5 <= room; text++) {
+		unsigned char c = (unsigned char)*text;
+		/* 0x80 to 0x9f of Unicode are control characters, too */
+		bool c1 = c == 0xc2 && (unsigned char)text[1] >= 0x80 &&
+			  (unsigned char)text[1] <= 0x9f;
+
+		if (c == '\n')
+			n += (size_t)snprintf(out + n, room - n, "\\n");
+		else if ((c < 0x20 && c != '\t') || c == 0x7f)
+			n += (size_t)snprintf(out + n, room - n, "\\x%02x", c);
+		else if (c1)
+			n += (size_t)snprintf(
+				out + n, room - n, "\\x%02x", (unsigned char)*++text);
+		else
+			out[n++] = (char)c;
+	}
+	out[n] = 0;
+}
+
 void log_emit(int level, const char *logger, const char *fmt, ...)
 {
+	char raw[4096];
 	char text[4096];
 	struct log_record r = { 0, level, logger, text };
 	struct log_handler *h;
@@ -91,8 +118,9 @@ void log_emit(int level, const char *logger, const char *fmt, ...)
 	if (!log_enabled(level))
 		return;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	vsnprintf(raw, sizeof(raw), fmt, ap);
 	va_end(ap);
+	put_clean(text, sizeof(text), raw);
 	r.wall_us = clock_wall_us(&clock_system);
 	pthread_mutex_lock(&lock);
 	if (!handlers)

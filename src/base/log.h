@@ -36,7 +36,8 @@ struct log_handler {
 };
 
 /** Write one line at @level in the name of @logger, if some handler wants it.
- * Threads: any. Lines longer than 4 KiB are cut. */
+ * Threads: any. Lines longer than 4 KiB are cut; control characters
+ * but the tab are written as \n or \xNN. */
 void log_emit(int level, const char *logger, const char *fmt, ...) PRINTF(3, 4);
 
 /** True when a line of @level would reach a handler (to skip costly arguments). */

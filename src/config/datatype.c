@@ -213,8 +213,7 @@ int datatype_dotted_name(const char *text, struct err *e)
 		start = *s == '.';
 	}
 	if (*s || start)
-		return err_set(
-			e, ERR_INVAL, "'%s' was found: a dotted name was expected", text);
+		return err_set(e, ERR_INVAL, "'%s' was found: a dotted name was expected", text);
 	return OK;
 }
 

@@ -114,8 +114,8 @@ static int check_monitor_server(const char *text, struct err *e)
 	return address_parse(text, "", &address, e);
 }
 
-static int convert(const struct schema_key *k, const char *text, struct arena *mem,
-	union value *v, struct err *e)
+static int convert(const struct schema_key *k, const char *text, struct arena *mem, union value *v,
+	struct err *e)
 {
 	v->text = NULL;
 	switch (k->type) {
@@ -250,8 +250,8 @@ static int check_key(struct walk *w, const struct schema_section *s, const struc
 			"expected",
 			key->name, before->line, before->file);
 	if (k->flags & KEY_REQUIRED && !*key->value)
-		return zconfig_error(key, ERR_INVAL, w->e,
-			"the key '%s' was found without a value", key->name);
+		return zconfig_error(
+			key, ERR_INVAL, w->e, "the key '%s' was found without a value", key->name);
 	rc = convert(k, key->value, w->mem, &v, w->e);
 	if (rc)
 		err_wrap(w->e, "%s:%d: %s", key->file, key->line, key->name);
@@ -339,9 +339,8 @@ static int check_place(
 			"expected",
 			n->name, n->value, before->line, before->file);
 	if (!c->multi && count_children(n->parent, c, n))
-		return zconfig_error(
-			n, ERR_INVAL, w->e, "<%s> was found: one was expected, and it is there",
-			n->name);
+		return zconfig_error(n, ERR_INVAL, w->e,
+			"<%s> was found: one was expected, and it is there", n->name);
 	return OK;
 }
 
@@ -375,8 +374,8 @@ static int check_required_sections(
 		if (*s->type)
 			return zconfig_error(node, ERR_INVAL, w->e,
 				"<%s> was found without %s, which is required", s->type, what);
-		return zconfig_error(node, ERR_INVAL, w->e,
-			"the file ends without %s, which is required", what);
+		return zconfig_error(
+			node, ERR_INVAL, w->e, "the file ends without %s, which is required", what);
 	}
 	return OK;
 }
@@ -475,8 +474,7 @@ static int check_section_offered(const struct schema_section *s, const struct zc
 		if (n->kind == ZCONFIG_KEY && key_is_refused(k, n))
 			return zconfig_error(n, ERR_UNSUPPORTED, e, "'%s' in <%s> %s", n->name,
 				s->type, k->refusal);
-		if (n->kind == ZCONFIG_SECTION &&
-			!(skip_storages && child->class == CLASS_STORAGE))
+		if (n->kind == ZCONFIG_SECTION && !(skip_storages && child->class == CLASS_STORAGE))
 			rc = check_section_offered(child, n, false, e);
 	}
 	return rc;

@@ -13,22 +13,22 @@
 
 /** The datatype of a key, and the C type of the field it fills. */
 enum schema_type {
-	TYPE_STRING,         /* const char *; NULL when empty */
-	TYPE_TEXT,           /* const char *; may be empty */
-	TYPE_BOOLEAN,        /* bool */
-	TYPE_INTEGER,        /* uint32_t */
-	TYPE_SECONDS,        /* double, a whole number in the file */
-	TYPE_FLOAT,          /* double */
-	TYPE_BYTES,          /* uint64_t */
-	TYPE_INTERVAL,       /* uint64_t, seconds */
-	TYPE_LEVEL,          /* int */
-	TYPE_DIRPATH,        /* const char *; its folder exists; NULL when empty */
-	TYPE_EXISTING_PATH,  /* const char *; NULL when empty */
-	TYPE_BIND_ADDRESS,   /* struct address */
+	TYPE_STRING,          /* const char *; NULL when empty */
+	TYPE_TEXT,            /* const char *; may be empty */
+	TYPE_BOOLEAN,         /* bool */
+	TYPE_INTEGER,         /* uint32_t */
+	TYPE_SECONDS,         /* double, a whole number in the file */
+	TYPE_FLOAT,           /* double */
+	TYPE_BYTES,           /* uint64_t */
+	TYPE_INTERVAL,        /* uint64_t, seconds */
+	TYPE_LEVEL,           /* int */
+	TYPE_DIRPATH,         /* const char *; its folder exists; NULL when empty */
+	TYPE_EXISTING_PATH,   /* const char *; NULL when empty */
+	TYPE_BIND_ADDRESS,    /* struct address */
 	TYPE_CONNECT_ADDRESS, /* struct address */
-	TYPE_LOG_FORMAT,     /* const char * */
-	TYPE_LOG_WHEN,       /* when and weekday of the struct logfile_options */
-	TYPE_DOTTED_NAME,    /* the rest is checked and fills nothing */
+	TYPE_LOG_FORMAT,      /* const char * */
+	TYPE_LOG_WHEN,        /* when and weekday of the struct logfile_options */
+	TYPE_DOTTED_NAME,     /* the rest is checked and fills nothing */
 	TYPE_ENCODING,
 	TYPE_LOG_STYLE,
 	TYPE_COMMAND,
@@ -62,7 +62,7 @@ enum schema_class {
 };
 
 struct schema_child {
-	const char *type;         /* NULL: any section of the class */
+	const char *type; /* NULL: any section of the class */
 	enum schema_class class;
 	bool required;
 	bool multi;
@@ -71,8 +71,8 @@ struct schema_child {
 struct schema_section {
 	const char *type; /* "" for the whole file */
 	enum schema_class class;
-	const char *import; /* known after this %import; NULL: always */
-	int storage_kind;   /* enum config_storage_kind, of CLASS_STORAGE */
+	const char *import;                   /* known after this %import; NULL: always */
+	int storage_kind;                     /* enum config_storage_kind, of CLASS_STORAGE */
 	const struct schema_section *extends; /* has its keys, too */
 	const struct schema_key *keys;
 	size_t keys_n;

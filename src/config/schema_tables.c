@@ -7,14 +7,14 @@
 #include "config/schema.h"
 #include "config/server_config.h"
 
-#define NO     SCHEMA_NO_FIELD
-#define KEYS(k) .keys = (k), .keys_n = ARRAY_LEN(k)
+#define NO          SCHEMA_NO_FIELD
+#define KEYS(k)     .keys = (k), .keys_n = ARRAY_LEN(k)
 #define CHILDREN(c) .children = (c), .children_n = ARRAY_LEN(c)
-#define AT(f)  offsetof(struct server_config, f)
-#define ZK(f)  offsetof(struct config_zookeeper, f)
-#define FS(f)  offsetof(struct config_storage, filestorage.f)
-#define SSL(f) offsetof(struct config_ssl, f)
-#define LOG(f) offsetof(struct logfile_options, f)
+#define AT(f)       offsetof(struct server_config, f)
+#define ZK(f)       offsetof(struct config_zookeeper, f)
+#define FS(f)       offsetof(struct config_storage, filestorage.f)
+#define SSL(f)      offsetof(struct config_ssl, f)
+#define LOG(f)      offsetof(struct logfile_options, f)
 
 /* <ssl> */
 
@@ -54,7 +54,8 @@ static const struct schema_key zeo_keys[] = {
 	{ "client-conflict-resolution", TYPE_BOOLEAN, "false", 0, AT(client_conflict_resolution),
 		NULL, "send conflicts to the client, which resolves them" },
 	{ "msgpack", TYPE_BOOLEAN, NULL, 0, AT(msgpack), NULL,
-		"encode messages as msgpack; default: ZEO_MSGPACK of the environment is not empty" },
+		"encode messages as msgpack; default: ZEO_MSGPACK of the environment is not "
+		"empty" },
 };
 
 static const struct schema_child zeo_children[] = { { .type = "ssl" } };
@@ -94,8 +95,8 @@ static const struct schema_section zookeeper_section = {
 
 static const struct schema_key filestorage_keys[] = {
 	{ "path", TYPE_DIRPATH, NULL, KEY_REQUIRED, FS(path), NULL, "the data file" },
-	{ "blob-dir", TYPE_DIRPATH, NULL, 0, FS(blob_dir), "is not offered yet: blobs are not served",
-		"folder of the blobs" },
+	{ "blob-dir", TYPE_DIRPATH, NULL, 0, FS(blob_dir),
+		"is not offered yet: blobs are not served", "folder of the blobs" },
 	{ "create", TYPE_BOOLEAN, "false", 0, FS(create), NULL,
 		"start with an empty file, also when there is one" },
 	{ "read-only", TYPE_BOOLEAN, "false", 0, FS(read_only), NULL, "refuse every write" },
@@ -176,8 +177,8 @@ static const struct schema_section demostorage_section = {
 };
 
 static const struct schema_key blobstorage_keys[] = {
-	{ "blob-dir", TYPE_STRING, NULL, KEY_REQUIRED, offsetof(struct config_storage, blob.blob_dir),
-		NULL, "folder of the blobs" },
+	{ "blob-dir", TYPE_STRING, NULL, KEY_REQUIRED,
+		offsetof(struct config_storage, blob.blob_dir), NULL, "folder of the blobs" },
 };
 
 static const struct schema_section blobstorage_section = {
@@ -245,7 +246,8 @@ static const struct schema_key zeoclient_keys[] = {
 	{ "client-label", TYPE_STRING, NULL, 0, NO, NULL, "label in the server's log" },
 };
 
-#define NOT_A_SERVER "is not offered yet: this server has no storage that is a client of another one"
+#define NOT_A_SERVER                                                                               \
+	"is not offered yet: this server has no storage that is a client of another one"
 
 static const struct schema_section zeoclient_section = {
 	.type = "zeoclient",

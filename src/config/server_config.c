@@ -186,8 +186,7 @@ static int build_inner(
 	return build_storage(b, node, s);
 }
 
-static int build_demo(
-	struct build *b, const struct zconfig_node *node, struct config_storage *s)
+static int build_demo(struct build *b, const struct zconfig_node *node, struct config_storage *s)
 {
 	const struct zconfig_node *n = next_of_class(node->children, CLASS_STORAGE);
 	int rc = OK;
@@ -199,8 +198,7 @@ static int build_demo(
 	return rc;
 }
 
-static int build_storage(
-	struct build *b, const struct zconfig_node *node, struct config_storage *s)
+static int build_storage(struct build *b, const struct zconfig_node *node, struct config_storage *s)
 {
 	const struct schema_section *section = schema_find(node->name);
 	int rc = schema_fill(section, node, s, &b->c->mem, b->e);
@@ -215,12 +213,10 @@ static int build_storage(
 	case CONFIG_DEMOSTORAGE:
 		return build_demo(b, node, s);
 	case CONFIG_BLOBSTORAGE:
-		return build_inner(
-			b, next_of_class(node->children, CLASS_STORAGE), &s->blob.base);
+		return build_inner(b, next_of_class(node->children, CLASS_STORAGE), &s->blob.base);
 	case CONFIG_ZLIBSTORAGE:
 	case CONFIG_SERVERZLIBSTORAGE:
-		return build_inner(
-			b, next_of_class(node->children, CLASS_STORAGE), &s->zlib.base);
+		return build_inner(b, next_of_class(node->children, CLASS_STORAGE), &s->zlib.base);
 	default:
 		return OK;
 	}
@@ -345,8 +341,8 @@ static int override_timeout(struct build *b)
 		return OK;
 	rc = datatype_float(b->o->timeout, &seconds, b->e);
 	if (rc == OK && seconds < 0)
-		rc = err_set(b->e, ERR_INVAL, "'%s' was found: 0 or more was expected",
-			b->o->timeout);
+		rc = err_set(
+			b->e, ERR_INVAL, "'%s' was found: 0 or more was expected", b->o->timeout);
 	if (rc)
 		err_wrap(b->e, "-t");
 	else
@@ -389,8 +385,7 @@ static int check_complete(struct build *b)
 	if (b->file)
 		return OK;
 	if (!b->o->address)
-		return err_set(
-			b->e, ERR_INVAL, "no server address specified; use -a or -C");
+		return err_set(b->e, ERR_INVAL, "no server address specified; use -a or -C");
 	if (!b->o->filenames_n)
 		return err_set(b->e, ERR_INVAL, "no storages specified; use -f or -C");
 	return OK;

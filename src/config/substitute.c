@@ -113,8 +113,8 @@ static int replace_all(
 	}
 	buf_put_u8(out, 0);
 	if (!buf_ok(out))
-		return err_set(e, ERR_INVAL,
-			"the value is longer than %d bytes after substitution", SUBSTITUTE_MAX);
+		return err_set(e, ERR_INVAL, "the value is longer than %d bytes after substitution",
+			SUBSTITUTE_MAX);
 	return OK;
 }
 

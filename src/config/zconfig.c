@@ -140,8 +140,7 @@ static struct zconfig_node *add_node(struct parser *p, const struct source *src,
 }
 
 /* Texts of substitution have no place of their own. */
-static int replace(
-	struct parser *p, const struct source *src, const char *text, const char **ret)
+static int replace(struct parser *p, const struct source *src, const char *text, const char **ret)
 {
 	int rc = substitute(text, p->defines, p->mem, ret, p->e);
 
@@ -317,8 +316,8 @@ static int parse_directive(struct parser *p, struct source *src, const char *lin
 		if (strlen(directives[i].name) != len || memcmp(directives[i].name, line, len) != 0)
 			continue;
 		if (!*arg)
-			return fail(p, src, "%%%s was found without an argument",
-				directives[i].name);
+			return fail(
+				p, src, "%%%s was found without an argument", directives[i].name);
 		return directives[i].run(p, src, arg);
 	}
 	return fail(p, src, "'%%%.*s' was found: %%define, %%import or %%include was expected",
@@ -405,8 +404,8 @@ static int read_all(int fd, struct buf *out, const char *name, struct err *e)
 		ssize_t n;
 
 		if (!room)
-			return err_set(e, ERR_LIMIT, "%s: more than %d bytes", name,
-				ZCONFIG_FILE_MAX);
+			return err_set(
+				e, ERR_LIMIT, "%s: more than %d bytes", name, ZCONFIG_FILE_MAX);
 		n = read(fd, room, 4096);
 		if (n < 0 && errno == EINTR)
 			continue;
