@@ -28,7 +28,7 @@ import make_datafs
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BYTES = 500
 START_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 15  # Python's server loses a SIGTERM now and then
 
 # name, what it says in the table, options of zeoload, the responder it is held against
 ROWS = [

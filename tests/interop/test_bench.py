@@ -87,7 +87,7 @@ def test_against_python(build, data, python_server):
     """The load is right when Python's server takes it."""
     s = python_server(CONFIGURATION)
     check_load(build, s)
-    s.stop()
+    s.kill()  # it loses a SIGTERM now and then (T41); what it acknowledged is in the file
     check_file(data)
 
 
