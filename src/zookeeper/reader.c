@@ -44,8 +44,10 @@ static int open_session(struct reader *r, uint32_t timeout_ms, struct err *e)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = session_open(r->connection, timeout_ms, NULL, &r->in, 0, &r->session, e);
+	rc = zk_session_open(r->connection, timeout_ms, NULL, &r->in, 0, &r->session, e);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc == ERR_IO)
+		err_wrap(e, "Can't connect to ZooKeeper at '%s'", r->connection);
 	return rc;
 }
 
@@ -74,7 +76,7 @@ void reader_close(struct reader *r)
 {
 	if (!r)
 		return;
-	session_close(r->session);
+	zk_session_close(r->session);
 	inbox_free(&r->in);
 	mem_free(r);
 }
@@ -108,7 +110,7 @@ static int take_reply(struct reader *r, const char *path, struct zk_event **ret,
 
 int reader_get(struct reader *r, const char *path, struct zk_event **ret, struct err *e)
 {
-	session_get(r->session, path, false, ++r->tag);
+	zk_session_get(r->session, path, false, ++r->tag);
 	return take_reply(r, path, ret, e);
 }
 
@@ -125,7 +127,7 @@ int reader_children(struct reader *r, const char *path, struct zk_event **ret,
 	const char *p;
 	int rc;
 
-	session_children(r->session, path, ++r->tag);
+	zk_session_children(r->session, path, ++r->tag);
 	rc = take_reply(r, path, &ev, e);
 	if (rc)
 		return rc;

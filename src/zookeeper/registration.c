@@ -17,6 +17,9 @@
 #include "zookeeper/session.h"
 #include "zookeeper/session_file.h"
 
+/* How long a name service that does not answer holds start() up. */
+enum { DECIDE_MAX_MS = 15000 };
+
 struct registration {
 	struct registration_core core; /* the thread's; c->ops' functions get back to us from it */
 	struct registration_options o;
@@ -53,13 +56,14 @@ static void shell_log(struct registration_core *c, int level, const char *text)
 		r->o.log(r->o.log_context, level, text);
 }
 
-static void shell_close(struct registration_core *c)
+static bool shell_close(struct registration_core *c)
 {
 	struct registration *r = of_core(c);
+	bool ended = zk_session_close(r->session);
 
-	session_close(r->session);
 	r->session = NULL;
 	r->generation++; /* what is still in the inbox is not heard any more */
+	return ended;
 }
 
 static int shell_open(struct registration_core *c, const struct session_id *attach, struct err *e)
@@ -67,18 +71,18 @@ static int shell_open(struct registration_core *c, const struct session_id *atta
 	struct registration *r = of_core(c);
 
 	shell_close(c);
-	return session_open(r->connection, r->o.session_timeout_ms, attach, &r->in, r->generation,
-		&r->session, e);
+	return zk_session_open(r->connection, r->o.session_timeout_ms, attach, &r->in,
+		r->generation, &r->session, e);
 }
 
 static void shell_get(struct registration_core *c, const char *path)
 {
-	session_get(of_core(c)->session, path, true, 0);
+	zk_session_get(of_core(c)->session, path, true, 0);
 }
 
 static void shell_create(struct registration_core *c, const char *path, const char *data)
 {
-	session_create(of_core(c)->session, path, data, 0);
+	zk_session_create(of_core(c)->session, path, data, 0);
 }
 
 static void shell_keep(struct registration_core *c, const struct session_id *id)
@@ -137,25 +141,28 @@ static void dispatch(struct registration *r, const struct zk_event *ev)
 	}
 }
 
+static void set_no_zookeeper(struct registration *r)
+{
+	if (r->o.must_connect)
+		err_set(&r->failure, ERR_TIMEOUT,
+			"Can't connect to ZooKeeper at '%s' (without it nobody could find a server "
+			"whose port is chosen by the system)",
+			r->connection);
+}
+
 /* What start() waits for. */
 static void decide(struct registration *r)
 {
-	const struct registration_core *c = &r->core;
+	struct registration_core *c = &r->core;
 
-	if (core_is_settled(c)) {
-		r->decided = true;
-	} else if (c->state == CORE_CONNECTED && c->failure.code) {
+	if (c->state == CORE_CONNECTED && c->failure.code)
 		r->failure = c->failure;
-		r->decided = true;
-	} else if (c->told_away) {
-		r->decided = true;
-		if (r->o.must_connect)
-			err_set(&r->failure, ERR_TIMEOUT,
-				"Can't connect to ZooKeeper at '%s' (without it nobody could find "
-				"a "
-				"server whose port is chosen by the system)",
-				r->connection);
-	}
+	else if (c->told_away)
+		set_no_zookeeper(r);
+	else if (!core_is_settled(c))
+		return;
+	r->decided = true;
+	c->serving = !r->failure.code;
 }
 
 /* Show others what the core thinks. Returns whether we are to stop. */
@@ -276,11 +283,23 @@ static int start_thread(struct registration *r, struct err *e)
 	return errnum ? err_sys(e, errnum, "cannot start the registration's thread") : OK;
 }
 
+static struct timespec timespec_in(uint32_t ms)
+{
+	uint64_t us = now() + (uint64_t)ms * 1000;
+
+	return (struct timespec){ (time_t)(us / 1000000), (long)(us % 1000000) * 1000 };
+}
+
 static void wait_decided(struct registration *r, struct err *ret_failure)
 {
+	struct timespec until = timespec_in(DECIDE_MAX_MS);
+
 	pthread_mutex_lock(&r->lock);
 	while (!r->decided)
-		pthread_cond_wait(&r->changed, &r->lock);
+		if (pthread_cond_timedwait(&r->changed, &r->lock, &until) == ETIMEDOUT)
+			break;
+	if (!r->decided)
+		set_no_zookeeper(r);
 	*ret_failure = r->failure;
 	pthread_mutex_unlock(&r->lock);
 }
@@ -289,7 +308,7 @@ static int check(const struct registration_options *o, struct err *e)
 {
 	char text[2048];
 	struct link_walk w;
-	int rc = session_check_connection(o->connection, text, sizeof(text), e);
+	int rc = zk_session_check_connection(o->connection, text, sizeof(text), e);
 
 	return rc ? rc : link_walk_start(&w, o->path, e);
 }
@@ -335,13 +354,14 @@ void registration_status(struct registration *r, struct registration_status *ret
 
 static bool wait_stopped(struct registration *r, uint32_t timeout_ms)
 {
-	uint64_t until_us = now() + (uint64_t)timeout_ms * 1000;
-	struct timespec until = { (time_t)(until_us / 1000000), (long)(until_us % 1000000) * 1000 };
+	struct timespec until = timespec_in(timeout_ms);
 	bool stopped;
 
 	pthread_mutex_lock(&r->lock);
 	r->stop = true;
+	pthread_mutex_unlock(&r->lock);
 	inbox_wake(&r->in);
+	pthread_mutex_lock(&r->lock);
 	while (!r->stopped)
 		if (pthread_cond_timedwait(&r->changed, &r->lock, &until) == ETIMEDOUT)
 			break;

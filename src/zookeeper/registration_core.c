@@ -121,6 +121,7 @@ void core_connected(struct registration_core *c, const struct session_id *id, ui
 	if (c->told_away)
 		say(c, LOG_INFO, "connected to ZooKeeper at '%s'", c->connection);
 	c->told_away = false;
+	c->failure.code = OK;
 	c->state = CORE_CONNECTED;
 	c->pause_us = 0;
 	if (c->session.id == id->id) {
@@ -155,9 +156,10 @@ static void fail(struct registration_core *c, const struct err *why, uint64_t no
 	walk_again(c);
 	c->failure = *why;
 	c->pause_us = now_us + PAUSE_US;
-	if (!c->told_failed && c->settled)
-		say(c, LOG_ERROR, "cannot register in ZooKeeper: %s", why->text);
+	if (c->told_failed || !c->serving)
+		return;
 	c->told_failed = true;
+	say(c, LOG_ERROR, "cannot register in ZooKeeper: %s", why->text);
 }
 
 static void path_reply(struct registration_core *c, int rc, struct slice data, uint64_t now_us)
@@ -309,10 +311,8 @@ static void advance(struct registration_core *c, uint64_t now_us)
 	while (i < c->names.n &&
 		(c->name_states[i] == NAME_OURS || c->name_states[i] == NAME_FOREIGN))
 		i++;
-	if (c->resolved && i == c->names.n) {
-		c->settled = true;
+	if (c->resolved && i == c->names.n)
 		return;
-	}
 	c->pause_us = 0;
 	c->give_up_us = now_us + 2 * c->timeout_us;
 	if (!c->resolved)
@@ -332,7 +332,8 @@ void core_tick(struct registration_core *c, uint64_t now_us)
 	if (now_us < c->give_up_us)
 		return;
 	if (!c->told_away)
-		say(c, LOG_CRITICAL, "Can't connect to ZooKeeper at '%s'", c->connection);
+		say(c, LOG_CRITICAL, "Can't connect to ZooKeeper at '%s'%s%s", c->connection,
+			c->failure.code ? ": " : "", c->failure.code ? c->failure.text : "");
 	c->told_away = true;
 	reopen(c, now_us);
 }
@@ -348,12 +349,9 @@ uint64_t core_deadline(const struct registration_core *c)
 
 void core_stop(struct registration_core *c)
 {
-	bool connected = c->state == CORE_CONNECTED;
-
 	c->state = CORE_STOPPED;
-	c->ops->close(c);
-	/* not connected, the session goes on: the next start ends it (I4) */
-	if (connected)
+	/* a session that may go on is left to the next start (I4) */
+	if (c->ops->close(c))
 		c->ops->keep(c, NULL);
 }
 

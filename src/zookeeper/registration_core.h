@@ -29,8 +29,8 @@ struct registry_ops {
 	 * @attach is NULL. Events of the handle that was given up do not arrive any more.
 	 * After a failure the core tries again. */
 	int (*open)(struct registration_core *c, const struct session_id *attach, struct err *e);
-	/** End the session and give up its handle. */
-	void (*close)(struct registration_core *c);
+	/** End the session and give up its handle. Returns whether it is certain to have ended. */
+	bool (*close)(struct registration_core *c);
 	/** Read a node and watch it; core_reply() follows. */
 	void (*get)(struct registration_core *c, const char *path);
 	/** Create an ephemeral node; core_reply() follows. */
@@ -72,7 +72,7 @@ struct registration_core {
 	uint64_t give_up_us;           /* no connection or reply until then: use a new handle */
 	uint64_t pause_us;             /* nothing is asked before */
 	bool told_away, told_failed;   /* one line per outage */
-	bool settled;                  /* every name was ours or foreign once */
+	bool serving;                  /* set by the shell: failures are to be logged from now on */
 	struct err failure;            /* why nothing is registered now; code OK = no reason */
 };
 

@@ -1,6 +1,5 @@
 #include "zookeeper/session.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,9 +8,15 @@
 #define THREADED
 #include <zookeeper/zookeeper.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "zookeeper/descriptors.h"
 
-enum { CONNECTION_MAX = 2048 };
+enum {
+	CONNECTION_MAX = 2048,
+	/* closing, the library waits 1.5 s for the server's answer, and does not say whether it came */
+	CLOSE_ANSWER_US = 1000000,
+};
 
 struct session {
 	zhandle_t *zh;
@@ -54,11 +59,22 @@ static void post(struct session *s, struct zk_event *ev)
 	inbox_post(s->in, ev);
 }
 
+static void protect_connection(zhandle_t *zh)
+{
+	struct sockaddr_storage peer;
+	socklen_t n = sizeof(peer);
+
+	memset(&peer, 0, sizeof(peer));
+	if (zookeeper_get_connected_host(zh, (struct sockaddr *)&peer, &n))
+		descriptors_protect((struct sockaddr *)&peer, n);
+}
+
 static void post_state(struct session *s, zhandle_t *zh, int state)
 {
 	struct zk_event *ev;
 
 	if (state == ZOO_CONNECTED_STATE) {
+		protect_connection(zh);
 		ev = zk_event_new(ZK_CONNECTED, NULL, 0);
 		if (ev) {
 			const clientid_t *id = zoo_client_id(zh);
@@ -170,7 +186,7 @@ static int add_host(char **out, const char *end, const char *host, size_t n, str
 	return OK;
 }
 
-int session_check_connection(const char *connection, char *out, size_t room, struct err *e)
+int zk_session_check_connection(const char *connection, char *out, size_t room, struct err *e)
 {
 	const char *slash = strchr(connection, '/');
 	const char *stop = slash ? slash : connection + strlen(connection);
@@ -203,13 +219,13 @@ int session_check_connection(const char *connection, char *out, size_t room, str
 	return OK;
 }
 
-int session_open(const char *connection, uint32_t timeout_ms, const struct session_id *attach,
+int zk_session_open(const char *connection, uint32_t timeout_ms, const struct session_id *attach,
 	struct inbox *in, uint32_t generation, struct session **ret, struct err *e)
 {
 	char text[CONNECTION_MAX];
 	clientid_t id = { 0 };
 	struct session *s;
-	int rc = session_check_connection(connection, text, sizeof(text), e);
+	int rc = zk_session_check_connection(connection, text, sizeof(text), e);
 
 	if (rc)
 		return rc;
@@ -228,20 +244,27 @@ int session_open(const char *connection, uint32_t timeout_ms, const struct sessi
 		text, watcher, (int)timeout_ms, attach ? &id : NULL, s, 0, drop_log);
 	if (!s->zh) {
 		mem_free(s);
-		return err_sys(e, errno, "no address of ZooKeeper at '%s' is known", connection);
+		return err_set(e, ERR_IO, "no host of it is known");
 	}
+	descriptors_protect(NULL, 0);
 	*ret = s;
 	return OK;
 }
 
-void session_close(struct session *s)
+bool zk_session_close(struct session *s)
 {
+	uint64_t start_us = clock_mono_us(&clock_system);
+	bool ended;
+
 	/* In a child the library's threads are not there, and its bytes on the socket would be
 	 * the parent's: nothing may be called, so nothing is freed (T31). */
 	if (!s || s->pid != getpid())
-		return;
-	zookeeper_close(s->zh);
+		return false;
+	ended = zoo_state(s->zh) == ZOO_CONNECTED_STATE;
+	if (zookeeper_close(s->zh) != ZOK)
+		ended = false;
 	mem_free(s);
+	return ended && clock_mono_us(&clock_system) - start_us < CLOSE_ANSWER_US;
 }
 
 static struct request *request_new(struct session *s, uint64_t tag)
@@ -262,7 +285,7 @@ static struct request *request_new(struct session *s, uint64_t tag)
 	return NULL;
 }
 
-void session_get(struct session *s, const char *path, bool watch, uint64_t tag)
+void zk_session_get(struct session *s, const char *path, bool watch, uint64_t tag)
 {
 	struct request *q = request_new(s, tag);
 	int rc = q ? zoo_aget(s->zh, path, watch, on_data, q) : ZOK;
@@ -271,7 +294,7 @@ void session_get(struct session *s, const char *path, bool watch, uint64_t tag)
 		reply(q, rc, NULL);
 }
 
-void session_children(struct session *s, const char *path, uint64_t tag)
+void zk_session_children(struct session *s, const char *path, uint64_t tag)
 {
 	struct request *q = request_new(s, tag);
 	int rc = q ? zoo_aget_children(s->zh, path, 0, on_strings, q) : ZOK;
@@ -280,7 +303,7 @@ void session_children(struct session *s, const char *path, uint64_t tag)
 		reply(q, rc, NULL);
 }
 
-void session_create(struct session *s, const char *path, const char *data, uint64_t tag)
+void zk_session_create(struct session *s, const char *path, const char *data, uint64_t tag)
 {
 	struct request *q = request_new(s, tag);
 	int rc = q ? zoo_acreate(s->zh, path, data, (int)strlen(data), &ZOO_READ_ACL_UNSAFE,

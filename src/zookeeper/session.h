@@ -25,25 +25,26 @@ struct session;
  * May wait for the name service. Threads: the owner, as for all below; it must block signals,
  * since the library's threads inherit its mask (T75).
  */
-MUST_CHECK int session_open(const char *connection, uint32_t timeout_ms,
+MUST_CHECK int zk_session_open(const char *connection, uint32_t timeout_ms,
 	const struct session_id *attach, struct inbox *in, uint32_t generation,
 	struct session **ret, struct err *e);
 
 /** Give the handle up; events of it that were not taken stay in the inbox. A session that is
- * connected is ended: its ephemeral nodes go. In a process that was forked after session_open()
- * nothing is touched (T31). NULL is fine. */
-void session_close(struct session *s);
+ * connected is ended: its ephemeral nodes go. Returns whether the server has confirmed that (it is
+ * waited for, some seconds at most). In a process that was forked after zk_session_open() nothing
+ * is touched (T31). NULL is fine. */
+bool zk_session_close(struct session *s);
 
 /** Read a node; with @watch, one ZK_WATCH follows when it changes or goes. */
-void session_get(struct session *s, const char *path, bool watch, uint64_t tag);
+void zk_session_get(struct session *s, const char *path, bool watch, uint64_t tag);
 /** Read the names of a node's children. */
-void session_children(struct session *s, const char *path, uint64_t tag);
+void zk_session_children(struct session *s, const char *path, uint64_t tag);
 /** Create an ephemeral node that the world may read and only its parent's permissions remove. */
-void session_create(struct session *s, const char *path, const char *data, uint64_t tag);
+void zk_session_create(struct session *s, const char *path, const char *data, uint64_t tag);
 
 /** Check a connection string and write it as the library wants it: ports everywhere, no brackets.
  * Returns 0, ERR_INVAL or ERR_LIMIT. */
-MUST_CHECK int session_check_connection(
+MUST_CHECK int zk_session_check_connection(
 	const char *connection, char *out, size_t room, struct err *e);
 
 #endif

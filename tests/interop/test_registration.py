@@ -142,7 +142,8 @@ def test_no_zookeeper_with_a_dynamic_port(register):
 def test_unknown_host_is_tried_on(register):
     server = register(connection='nobody.invalid:2181')
     assert server.lines == [
-        "CRITICAL Can't connect to ZooKeeper at 'nobody.invalid:2181'", 'started']
+        "CRITICAL Can't connect to ZooKeeper at 'nobody.invalid:2181': no host of it is known",
+        'started']
     server.stop()
 
 
@@ -260,6 +261,29 @@ def test_stop_without_zookeeper(ensemble, register, tmp_path):
     assert server.lines[0] == 'INFO Registered zk: /demo/127.0.0.1:8100'
 
 
+def test_stop_while_zookeeper_hangs(ensemble, register, tmp_path):
+    """As without it: bounded, and left to the next start."""
+    session = tmp_path / 'session'
+    server = register('127.0.0.1:8100', '-s', session)
+    with ensemble.frozen():
+        start = time.monotonic()
+        server.stop()
+        assert time.monotonic() - start < 8
+    assert session.exists()
+    server = register('127.0.0.1:8100', '-s', session)
+    assert server.lines[0] == 'INFO Registered zk: /demo/127.0.0.1:8100'
+
+
+def test_zookeeper_hangs(ensemble, register):
+    """For less than the session timeout: nothing happens to the node."""
+    server = register()
+    before = ensemble.client.exists('/demo/127.0.0.1:8100').czxid
+    with ensemble.frozen():
+        server.wait_for('lost the connection')
+    server.wait_for('INFO connected')
+    assert ensemble.client.exists('/demo/127.0.0.1:8100').czxid == before
+
+
 def test_stop_at_once(ensemble, register, tmp_path):
     """T75: no node is left behind, whenever the signal comes."""
     for i in range(30):
@@ -283,6 +307,18 @@ def test_child_process(ensemble, register):
         time.sleep(0.2)
     assert len(server.lines) == 3
     server.stop()
+
+
+def test_programs_do_not_inherit_the_connection(ensemble, register):
+    server = register()
+    pid = server.process.pid
+    ours = [fd for fd in os.listdir(f'/proc/{pid}/fd')
+            if int(fd) > 2 and os.readlink(f'/proc/{pid}/fd/{fd}').startswith(('socket', 'pipe'))]
+    assert len(ours) == 3  # the connection, and the library's own pipe
+    for fd in ours:
+        with open(f'/proc/{pid}/fdinfo/{fd}') as f:
+            flags = int(re.search(r'flags:\s+(\d+)', f.read()).group(1), 8)
+        assert flags & os.O_CLOEXEC
 
 
 def test_secrets_stay_secret(ensemble, register, tmp_path):

@@ -101,6 +101,10 @@ def test_no_zookeeper():
     result = zkzeo('tree', '127.0.0.1:1')
     assert result.stderr == "zkzeo tree: Can't connect to ZooKeeper at '127.0.0.1:1'\n"
     assert result.returncode == 1
+    result = zkzeo('tree', 'nobody.invalid')
+    assert result.stderr == ("zkzeo tree: Can't connect to ZooKeeper at 'nobody.invalid': "
+                             'no host of it is known\n')
+    assert result.returncode == 1
 
 
 @pytest.mark.parametrize('args', [

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import signal
 import socket
 import struct
 import subprocess
@@ -59,6 +60,16 @@ class ZooKeeper:
         self.close_client()
         self._run('wipe')
         self.start()
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """It accepts connections, and says nothing."""
+        pid = int((self.folder / 'pid').read_text())
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     @property
     def client(self):

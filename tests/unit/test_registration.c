@@ -112,14 +112,17 @@ static int fake_open(struct registration_core *core, const struct session_id *at
 	return OK;
 }
 
-static void fake_close(struct registration_core *core)
+static bool fake_close(struct registration_core *core)
 {
 	struct client *c = of(core);
 
-	if (c->connected)
+	bool ended = c->connected;
+
+	if (ended)
 		end_session(c->ensemble, c->session);
 	c->open = c->connected = false;
 	c->request = NOTHING;
+	return ended;
 }
 
 static void ask(struct registration_core *core, int request, const char *path)
@@ -513,6 +516,7 @@ static void wiped_ensemble(void **state)
 	struct ensemble *z = *state;
 	struct client *c = start(z, 0);
 
+	c->core.serving = true;
 	end_session(z, c->session);
 	remove_node(z, "/demo");
 	z->reachable = false;
@@ -527,6 +531,25 @@ static void wiped_ensemble(void **state)
 	add_node(z, "/demo", 0);
 	run(z, 3);
 	assert_registered(c);
+}
+
+/* Away at the start, and when it comes it has not got the path: said, because nobody waits. */
+static void path_is_missing_later(void **state)
+{
+	struct ensemble *z = *state;
+	struct client *c;
+
+	z->reachable = false;
+	remove_node(z, "/demo");
+	c = start(z, 0);
+	run(z, 10);
+	c->core.serving = true;
+	z->reachable = true;
+	run(z, 10);
+	assert_log(c, "Can't connect to ZooKeeper at 'zk'\n"
+		      "connected to ZooKeeper at 'zk'\n"
+		      "cannot register in ZooKeeper: ZooKeeper at 'zk': the path '/demo' does not "
+		      "exist\n");
 }
 
 static void missing_path_is_a_failure(void **state)
@@ -723,6 +746,7 @@ int main(void)
 		TEST(short_cut_changes_nothing),
 		TEST(new_handle_after_a_while),
 		TEST(wiped_ensemble),
+		TEST(path_is_missing_later),
 		TEST(missing_path_is_a_failure),
 		TEST(lost_reply_to_create),
 		TEST(no_reply_at_all),

@@ -1,0 +1,47 @@
+#include "zookeeper/descriptors.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool is_pipe(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+static bool is_connected_to(int fd, const struct sockaddr *peer, socklen_t peer_len)
+{
+	struct sockaddr_storage found;
+	socklen_t n = sizeof(found);
+
+	memset(&found, 0, sizeof(found));
+	return getpeername(fd, (struct sockaddr *)&found, &n) == 0 && n == peer_len &&
+	       memcmp(&found, peer, n) == 0;
+}
+
+static void protect(int fd, const struct sockaddr *peer, socklen_t peer_len)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	if (flags < 0 || (flags & FD_CLOEXEC))
+		return;
+	if (peer ? is_connected_to(fd, peer, peer_len) : is_pipe(fd))
+		fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+}
+
+void descriptors_protect(const struct sockaddr *peer, socklen_t peer_len)
+{
+	DIR *all = opendir("/proc/self/fd");
+	struct dirent *d;
+
+	while (all && (d = readdir(all)))
+		if (atoi(d->d_name) > 2)
+			protect(atoi(d->d_name), peer, peer_len);
+	if (all)
+		closedir(all);
+}
