@@ -33,8 +33,10 @@ static int fail(struct reader *r, int code, const char *what)
 
 static int next_token(struct reader *r, mpack_token_t *t)
 {
-	int rc = mpack_read(&r->tokens, &r->p, &r->left, t);
+	int rc = MPACK_EOF;
 
+	if (r->left) /* mpack_read() takes for granted that there is a byte */
+		rc = mpack_read(&r->tokens, &r->p, &r->left, t);
 	if (rc == MPACK_OK)
 		return OK;
 	return fail(r, ERR_FORMAT,

@@ -41,13 +41,21 @@ double tid_to_time(uint64_t tid)
 	return ((double)timegm(&tm) + FROM_1900_TO_1970_S + seconds) - FROM_1900_TO_1970_S;
 }
 
-/* As TimeStamp.laterThan: one more in the last place. Where that carries into a day a month has not
- * got, the order is kept, which is all that counts. */
+/* The first moment of the minute after @tid's: months differ in length, so this is no addition. */
+static uint64_t next_minute(uint64_t tid)
+{
+	double start = tid_to_time(tid & ~UINT64_C(0xffffffff));
+
+	return tid_of_time(((uint64_t)start + 60) * 1000000);
+}
+
 uint64_t tid_next(uint64_t wall_us, uint64_t last)
 {
 	uint64_t now = tid_of_time(wall_us);
 
-	return now > last ? now : last + 1;
+	if (now > last)
+		return now;
+	return (uint32_t)last == UINT32_MAX ? next_minute(last) : last + 1;
 }
 
 const char *tid_hex(uint64_t tid, char out[17])
