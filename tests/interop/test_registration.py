@@ -2,8 +2,10 @@
 
 import json
 import os
+import pathlib
 import re
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -14,16 +16,17 @@ import pytest
 from zk import BUILD, ensemble, wait_for  # noqa: F401
 
 REGISTER_ONCE = BUILD / 'tests/tools/register_once'
+ZKRUNZEO = BUILD / 'src/bin/zkrunzeo'
 TIMEOUT_MS = 6000
 
 
 class Registered:
     """A process that registers, and its lines of output so far."""
 
-    def __init__(self, output, *args):
+    def __init__(self, output, *args, program=REGISTER_ONCE):
         self.output = output
         with open(output, 'wb') as f:
-            self.process = subprocess.Popen([REGISTER_ONCE, *map(str, args)], stdout=f, stderr=f)
+            self.process = subprocess.Popen([program, *map(str, args)], stdout=f, stderr=f)
 
     @property
     def lines(self):
@@ -338,3 +341,114 @@ def test_damaged_session_file(ensemble, register, tmp_path):
     server = register('127.0.0.1:8100', '-s', session)
     assert server.lines[0] == f"WARNING '{session}' is not a file with a ZooKeeper session"
     assert ensemble.children('/demo') == ['127.0.0.1:8100']
+
+
+CONFIGURATION = """
+<zeo>
+  address {address}
+</zeo>
+<zookeeper>
+  connection {connection}
+  path {path}
+  session-timeout {timeout}
+  {more}
+</zookeeper>
+<mappingstorage>
+</mappingstorage>
+"""
+
+
+@pytest.fixture
+def serve(ensemble, tmp_path):
+    """Start zkrunzeo, registered at /demo."""
+    started = []
+    ensemble.fresh('/demo')
+
+    def start(address='127.0.0.1', path='/demo', connection=None, more='', wait=True):
+        configuration = tmp_path / f'zeo{len(started)}.conf'
+        configuration.write_text(CONFIGURATION.format(
+            address=address, path=path, connection=connection or ensemble.connection,
+            timeout=TIMEOUT_MS, more=more))
+        server = Registered(tmp_path / f'zeo{len(started)}.log',
+                            '-C', configuration, program=ZKRUNZEO)
+        started.append(server)
+        if wait:
+            server.wait_for('listening on 127.0.0.1:')
+        return server
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.kill()
+
+
+def terminate(server):
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0, server.lines
+
+
+def test_server_with_a_dynamic_port(ensemble, serve):
+    """T72: the node is named after the port that was really bound."""
+    server = serve()
+    [name] = ensemble.children('/demo')
+    socket.create_connection(name.split(':'), 10).close()
+    assert json.loads(ensemble.client.get(f'/demo/{name}')[0]) == {'pid': server.process.pid}
+    terminate(server)
+    assert ensemble.children('/demo') == []
+
+
+def test_server_with_a_monitor(ensemble, serve):
+    server = serve(more='monitor-server true\n  monitor-command hello /bin/echo hello')
+    [name] = ensemble.children('/demo')
+    data = json.loads(ensemble.client.get(f'/demo/{name}')[0])
+    assert data['pid'] == server.process.pid
+    for line, answer in ((b'servers /demo', name), (b'hello you', 'hello you')):
+        with socket.create_connection(data['monitor'].split(':'), 10) as s:
+            s.sendall(line + b'\n')
+            assert s.makefile().read() == answer + '\n'
+
+
+def test_server_with_a_dynamic_port_and_no_zookeeper(serve):
+    server = serve(connection='127.0.0.1:1', wait=False)
+    assert server.process.wait(30) not in (0, None)
+    assert any("Can't connect to ZooKeeper at '127.0.0.1:1'" in line for line in server.lines)
+
+
+def test_server_with_a_fixed_port_and_no_zookeeper(ensemble, serve):
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        address = '127.0.0.1:%d' % s.getsockname()[1]
+    ensemble.stop()
+    server = serve(address)
+    socket.create_connection(address.split(':'), 10).close()
+    ensemble.start()
+    server.wait_for(f'Registered zk: /demo/{address}')
+    assert ensemble.children('/demo') == [address]
+    terminate(server)
+
+
+def test_server_whose_path_does_not_exist(serve):
+    server = serve(path='/nothing', wait=False)
+    assert server.process.wait(30) not in (0, None)
+    assert any("the path '/nothing' does not exist" in line for line in server.lines)
+
+
+def test_server_that_is_ended_at_once(ensemble, serve):
+    """T75: exit status 0 and no node, whenever the signal comes."""
+    for i in range(20):
+        server = serve(wait=False)
+        wait_for('it runs', lambda: takes_signals(server))
+        time.sleep(i * 0.002)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0, server.lines
+        assert ensemble.children('/demo') == []
+
+
+def takes_signals(server):
+    """Signals are blocked: from here on it takes them in its own way. (While the first thread
+    waits for one, the system shows it as not blocked there.)"""
+    for status in pathlib.Path(f'/proc/{server.process.pid}/task').glob('*/status'):
+        blocked = int(re.search(r'SigBlk:\s+(\w+)', status.read_text()).group(1), 16)
+        if blocked >> (signal.SIGTERM - 1) & 1:
+            return True
+    return False
