@@ -11,6 +11,7 @@ enum {
 	PAUSE_US = 1000000,       /* after a request that failed */
 	GIVE_UP_MIN_US = 1000000, /* without a connection for so long: a new handle (T70) */
 	GIVE_UP_MAX_US = 4000000,
+	REOPENS_LONGER = 3, /* so often the time doubles */
 	FULL_PATH_MAX = ZK_PATH_MAX + 300,
 };
 
@@ -52,14 +53,17 @@ bool core_is_settled(const struct registration_core *c)
 	       core_count(c, NAME_TODO) + core_count(c, NAME_CHECK) == 0;
 }
 
-/* A third of the session's life leaves time to come back within it (T71). */
+/* A third of the session's life leaves time to come back within it (T71); later handles get longer,
+ * so that the library can try all servers of its list. */
 static uint64_t patience_us(const struct registration_core *c)
 {
 	uint64_t us = c->timeout_us / 3;
 
 	if (us < GIVE_UP_MIN_US)
-		return GIVE_UP_MIN_US;
-	return us > GIVE_UP_MAX_US ? GIVE_UP_MAX_US : us;
+		us = GIVE_UP_MIN_US;
+	if (us > GIVE_UP_MAX_US)
+		us = GIVE_UP_MAX_US;
+	return us << (c->reopens < REOPENS_LONGER ? c->reopens : REOPENS_LONGER);
 }
 
 static void reopen(struct registration_core *c, uint64_t now_us)
@@ -122,6 +126,7 @@ void core_connected(struct registration_core *c, const struct session_id *id, ui
 		say(c, LOG_INFO, "connected to ZooKeeper at '%s'", c->connection);
 	c->told_away = false;
 	c->failure.code = OK;
+	c->reopens = 0;
 	c->state = CORE_CONNECTED;
 	c->pause_us = 0;
 	if (c->session.id == id->id) {
@@ -335,6 +340,7 @@ void core_tick(struct registration_core *c, uint64_t now_us)
 		say(c, LOG_CRITICAL, "Can't connect to ZooKeeper at '%s'%s%s", c->connection,
 			c->failure.code ? ": " : "", c->failure.code ? c->failure.text : "");
 	c->told_away = true;
+	c->reopens++;
 	reopen(c, now_us);
 }
 

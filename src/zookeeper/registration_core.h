@@ -69,6 +69,7 @@ struct registration_core {
 	int64_t told_owner[NAMES_MAX]; /* whose foreign node was logged */
 	enum core_request asked;       /* I3 */
 	size_t asked_name;             /* of ASK_CREATE, ASK_NODE */
+	unsigned reopens;              /* handles in vain since the last connection */
 	uint64_t give_up_us;           /* no connection or reply until then: use a new handle */
 	uint64_t pause_us;             /* nothing is asked before */
 	bool told_away, told_failed;   /* one line per outage */
