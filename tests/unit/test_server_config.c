@@ -1,0 +1,627 @@
+/* What a file and the command line mean to the server, and what is refused. */
+#include "cmocka_all.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/schema.h"
+#include "config/server_config.h"
+
+#define ZEO     "<zeo>\naddress 8100\n</zeo>\n"
+#define MAPPING "<mappingstorage/>\n"
+#define FILE_1  "<filestorage>\npath Data.fs\n</filestorage>\n"
+
+static struct server_config *config;
+static char folder[] = "/tmp/server-config-XXXXXX";
+
+static int enter_folder(void **state)
+{
+	unsetenv("ZC_ZK_CONNECTION_STRING");
+	unsetenv("ZEO_MSGPACK");
+	return !mkdtemp(folder) || chdir(folder);
+}
+
+static int leave_folder(void **state)
+{
+	unlink("t.conf");
+	return chdir("/") || rmdir(folder);
+}
+
+static int free_config(void **state)
+{
+	server_config_free(config);
+	config = NULL;
+	return 0;
+}
+
+static void write_config(const char *text)
+{
+	FILE *f = fopen("t.conf", "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static const struct server_config *load(const char *text)
+{
+	struct err e = ERR_INIT;
+
+	free_config(NULL);
+	write_config(text);
+	if (server_config_load("t.conf", &config, &e))
+		fail_msg("%s", e.text);
+	return config;
+}
+
+static void expect(const char *text, int code, const char *expected)
+{
+	struct server_config *c = NULL;
+	struct err e = ERR_INIT;
+
+	write_config(text);
+	assert_int_equal(server_config_load("t.conf", &c, &e), code);
+	assert_string_equal(e.text, expected);
+	assert_int_equal(e.code, code);
+	assert_null(c);
+}
+
+static void expect_error(const char *text, const char *expected)
+{
+	expect(text, ERR_INVAL, expected);
+}
+
+/* Right, but not offered: read() takes it, load() does not. */
+static void expect_refused(const char *text, const char *expected)
+{
+	struct err e = ERR_INIT;
+
+	expect(text, ERR_UNSUPPORTED, expected);
+	free_config(NULL);
+	if (server_config_read("t.conf", NULL, &config, &e))
+		fail_msg("%s", e.text);
+	assert_int_equal(server_config_check_offered(config, &e), ERR_UNSUPPORTED);
+	assert_string_equal(e.text, expected);
+}
+
+static void test_defaults(void **state)
+{
+	const struct server_config *c = load(ZEO FILE_1);
+	const struct config_storage *s = c->storages;
+
+	assert_int_equal(c->address.port, 8100);
+	assert_string_equal(c->address.host, "");
+	assert_false(c->read_only);
+	assert_int_equal(c->invalidation_queue_size, 100);
+	assert_true(c->invalidation_age_s < 0);
+	assert_true(c->transaction_timeout_s == 0);
+	assert_null(c->pid_filename);
+	assert_false(c->client_conflict_resolution);
+	assert_false(c->msgpack);
+	assert_null(c->ssl);
+	assert_false(c->eventlog.present);
+	assert_int_equal(c->eventlog.level, LOG_INFO);
+	assert_int_equal(c->storages_n, 1);
+	assert_string_equal(s->name, "1");
+	assert_int_equal(s->kind, CONFIG_FILESTORAGE);
+	assert_string_equal(s->filestorage.path, "Data.fs");
+	assert_null(s->filestorage.blob_dir);
+	assert_false(s->filestorage.create);
+	assert_false(s->filestorage.read_only);
+	assert_int_equal(s->filestorage.quota_bytes, 0);
+	assert_true(s->filestorage.pack_gc);
+	assert_true(s->filestorage.pack_keep_old);
+	assert_null(c->refused);
+}
+
+static void test_zookeeper_defaults(void **state)
+{
+	const struct server_config *c = load(ZEO MAPPING);
+
+	assert_false(c->zookeeper.present);
+	c = load(ZEO MAPPING "<zookeeper/>");
+	assert_true(c->zookeeper.present);
+	assert_string_equal(c->zookeeper.connection, "127.0.0.1:2181");
+	assert_null(c->zookeeper.path);
+	assert_int_equal(c->zookeeper.session_timeout_ms, 10000);
+	assert_null(c->zookeeper.advertise);
+	assert_null(c->zookeeper.monitor_server);
+	assert_int_equal(c->zookeeper.monitor_commands_n, 0);
+}
+
+static void test_environment(void **state)
+{
+	const struct server_config *c;
+
+	setenv("ZC_ZK_CONNECTION_STRING", "zk9:2181", 1);
+	setenv("ZEO_MSGPACK", "1", 1);
+	c = load(ZEO MAPPING "<zookeeper/>");
+	assert_string_equal(c->zookeeper.connection, "zk9:2181");
+	assert_true(c->msgpack);
+	c = load("<zeo>\naddress 1\nmsgpack false\n</zeo>\n" MAPPING
+		 "<zookeeper>\nconnection zk1\n</zookeeper>");
+	assert_string_equal(c->zookeeper.connection, "zk1");
+	assert_false(c->msgpack);
+	unsetenv("ZC_ZK_CONNECTION_STRING");
+	unsetenv("ZEO_MSGPACK");
+}
+
+static void check_full_zeo(const struct server_config *c)
+{
+	assert_string_equal(c->address.host, "localhost");
+	assert_int_equal(c->address.port, 8100);
+	assert_true(c->read_only);
+	assert_int_equal(c->invalidation_queue_size, 250);
+	assert_true(c->transaction_timeout_s == 30);
+	assert_string_equal(c->pid_filename, "zeo.pid");
+	assert_true(c->client_conflict_resolution);
+	assert_true(c->msgpack);
+}
+
+static void check_full_zookeeper(const struct config_zookeeper *z)
+{
+	assert_string_equal(z->connection, "zk1:2181,zk2:2181/chroot");
+	assert_string_equal(z->path, "/databases/main");
+	assert_int_equal(z->session_timeout_ms, 4000);
+	assert_string_equal(z->monitor_server->host, "127.0.0.1");
+	assert_int_equal(z->monitor_server->port, 9100);
+	assert_string_equal(z->advertise, "db.example.com");
+	assert_int_equal(z->monitor_commands_n, 2);
+	assert_string_equal(z->monitor_commands[0].name, "disk");
+	assert_string_equal(z->monitor_commands[0].program, "/bin/df -h");
+	assert_string_equal(z->monitor_commands[1].name, "load");
+}
+
+static void check_full_storages(const struct server_config *c)
+{
+	const struct config_storage *s = c->storages;
+
+	assert_int_equal(c->storages_n, 2);
+	assert_string_equal(s->name, "main");
+	assert_int_equal(s->line, 26);
+	assert_string_equal(s->filestorage.path, "data.fs");
+	assert_true(s->filestorage.create);
+	assert_true(s->filestorage.read_only);
+	assert_int_equal(s->filestorage.quota_bytes, 10ull << 30);
+	assert_string_equal(s[1].name, "temporary");
+	assert_int_equal(s[1].kind, CONFIG_MAPPINGSTORAGE);
+	assert_string_equal(s[1].mapping.name, "In memory");
+}
+
+static void check_full_log(const struct config_eventlog *log)
+{
+	const struct logfile_options *o = log->logfiles;
+
+	assert_true(log->present);
+	assert_int_equal(log->level, LOG_DEBUG);
+	assert_int_equal(log->logfiles_n, 3);
+	assert_string_equal(o[0].path, "zeo.log");
+	assert_int_equal(o[0].level, LOG_WARNING);
+	assert_string_equal(o[0].format, "%(asctime)s\t%(message)s");
+	assert_string_equal(o[0].dateformat, "%H:%M");
+	assert_int_equal(o[0].max_size, 10 << 20);
+	assert_int_equal(o[0].old_files, 5);
+	assert_int_equal(o[0].when, LOGFILE_NEVER);
+	assert_true(o[0].delay);
+	assert_int_equal(o[1].when, LOGFILE_WEEKDAY);
+	assert_int_equal(o[1].weekday, 0);
+	assert_int_equal(o[1].interval, 2);
+	assert_string_equal(o[2].path, "STDERR");
+	assert_int_equal(o[2].level, 0);
+	assert_string_equal(o[2].format, LOGFILE_FORMAT);
+	assert_string_equal(o[2].dateformat, LOGFILE_DATEFORMAT);
+}
+
+static void test_full(void **state)
+{
+	struct err e = ERR_INIT;
+
+	if (server_config_load(SOURCE_ROOT "/tests/data/config/full.conf", &config, &e))
+		fail_msg("%s", e.text);
+	check_full_zeo(config);
+	check_full_zookeeper(&config->zookeeper);
+	check_full_storages(config);
+	check_full_log(&config->eventlog);
+}
+
+static void test_monitor_server(void **state)
+{
+	const struct server_config *c = load("<zeo>\naddress 10.0.0.1:8100\n</zeo>\n" MAPPING
+					     "<zookeeper>\nmonitor-server true\n</zookeeper>");
+
+	assert_string_equal(c->zookeeper.monitor_server->host, "10.0.0.1");
+	assert_int_equal(c->zookeeper.monitor_server->port, 0);
+	c = load("<zeo>\naddress ./s\n</zeo>\n" MAPPING
+		 "<zookeeper>\nmonitor-server true\n</zookeeper>");
+	assert_string_equal(c->zookeeper.monitor_server->host, "127.0.0.1");
+	c = load(ZEO MAPPING "<zookeeper>\nmonitor-server no\n</zookeeper>");
+	assert_null(c->zookeeper.monitor_server);
+	c = load(ZEO MAPPING "<zookeeper>\nmonitor-server ./m.sock\n</zookeeper>");
+	assert_int_equal(c->zookeeper.monitor_server->family, ADDRESS_UNIX);
+}
+
+static void test_keys(void **state)
+{
+	expect_error("<zeo>\nadress 1\n</zeo>",
+		"t.conf:2: the key 'adress' was found in <zeo>: one of address, read-only, "
+		"invalidation-queue-size, invalidation-age, transaction-timeout, pid-filename, "
+		"client-conflict-resolution, msgpack was expected");
+	expect_error(
+		"key 1\n", "t.conf:1: the key 'key' was found: only sections were expected here");
+	expect_error("<zeo>\naddress 1\nAddress 2\n</zeo>",
+		"t.conf:3: the key 'address' was found again: line 2 of 't.conf' has it, and one "
+		"was expected");
+	expect_error("<zeo>\n</zeo>\n" MAPPING,
+		"t.conf:1: <zeo> was found without the key 'address', which is required");
+	expect_error(
+		"<zeo>\naddress\n</zeo>", "t.conf:2: the key 'address' was found without a value");
+}
+
+static void test_values(void **state)
+{
+	expect_error("<zeo>\naddress 1\nread-only maybe\n</zeo>",
+		"t.conf:3: read-only: 'maybe' was found: true, yes, on, false, no or off was "
+		"expected");
+	expect_error("<zeo>\naddress x:y\n</zeo>",
+		"t.conf:2: address: 'y' in the address 'x:y' is not a port: a number from 0 to "
+		"65535 was expected");
+	expect_error("<zeo>\naddress 1\ntransaction-timeout 1.5\n</zeo>",
+		"t.conf:3: transaction-timeout: '1.5' was found: a whole number from 0 to "
+		"4294967295 was expected");
+	expect_error("<filestorage>\npath no/Data.fs\n</filestorage>",
+		"t.conf:2: path: 'no/Data.fs' was found: a path in a folder that exists was "
+		"expected, and 'no/' is none");
+	expect_error("<filestorage>\npath x\nquota many\n</filestorage>",
+		"t.conf:3: quota: 'many' was found: a number of bytes, perhaps with KB, MB or GB, "
+		"was expected");
+	expect_error("<zookeeper>\nmonitor-command x\n</zookeeper>",
+		"t.conf:2: monitor-command: 'x' was found: the name of a command and a program "
+		"were expected");
+	expect_error(ZEO MAPPING "<zookeeper>\nconnection\n</zookeeper>",
+		"t.conf:6: the key 'connection' was found without a value");
+}
+
+static void test_sections(void **state)
+{
+	expect_error("<zoe/>", "t.conf:1: <zoe> was found: no section of this type is known");
+	expect_error(
+		"<ssl/>", "t.conf:1: <ssl> was found outside of the section that it belongs to");
+	expect_error("<zeo>\naddress 1\n<mappingstorage/>\n</zeo>",
+		"t.conf:3: <mappingstorage> was found in <zeo>, where it has no place");
+	expect_error(ZEO ZEO, "t.conf:4: <zeo> was found: one was expected, and it is there");
+	expect_error(MAPPING, "t.conf:1: the file ends without <zeo>, which is required");
+	expect_error(ZEO, "t.conf:3: the file ends without a storage, which is required");
+	expect_error("<zlibstorage>\n</zlibstorage>",
+		"t.conf:1: <zlibstorage> was found: '%import zc.zlibstorage' was expected before "
+		"it");
+	expect_error("%import relstorage",
+		"t.conf:1: %import of 'relstorage' was found: ZEO, ZODB, zc.zkzeo, "
+		"zc.zlibstorage, zdaemon or ZConfig.components.logger was expected");
+}
+
+static void test_storage_names(void **state)
+{
+	const struct server_config *c =
+		load(ZEO "<mappingstorage A/>\n<mappingstorage/>\n<mappingstorage b/>\n");
+
+	assert_string_equal(c->storages[0].name, "a");
+	assert_string_equal(c->storages[1].name, "1");
+	assert_string_equal(c->storages[2].name, "b");
+	assert_string_equal(c->storages[0].mapping.name, "Mapping Storage");
+	expect_error(ZEO "<mappingstorage a/>\n<mappingstorage A/>\n",
+		"t.conf:5: <mappingstorage a> was found: line 4 of 't.conf' uses this name, and "
+		"another one was expected");
+	expect_error(ZEO "<mappingstorage 1/>\n<mappingstorage/>\n",
+		"t.conf:5: a storage without a name, which is then called 1, was found: the "
+		"storage of line 4 of 't.conf' is called so, and another name was expected");
+	expect_error(ZEO "<mappingstorage/>\n<mappingstorage/>\n",
+		"t.conf:5: a storage without a name, which is then called 1, was found: the "
+		"storage of line 4 of 't.conf' is called so, and another name was expected");
+}
+
+static void test_logfile_rules(void **state)
+{
+#define EXPECT_LOG(keys, expected)                                                                 \
+	expect_error(ZEO MAPPING "<eventlog>\n<logfile>\n" keys "\n</logfile>\n</eventlog>",       \
+		"t.conf:" expected)
+	EXPECT_LOG("path x\nmax-size 1KB",
+		"6: rotation was found without 'old-files', which is required for it");
+	EXPECT_LOG("path x\nmax-size 1KB\nwhen D\nold-files 1",
+		"6: 'max-size' and 'when' were found: one was expected");
+	EXPECT_LOG("path x\nold-files 1",
+		"6: 'old-files' was found without 'max-size' or 'when', one of which was expected");
+	EXPECT_LOG("path x\ninterval 1",
+		"6: rotation was found without 'old-files', which is required for it");
+	EXPECT_LOG("path STDOUT\nwhen D",
+		"6: rotation of STDOUT was found: a file was expected for it");
+	EXPECT_LOG("path STDERR\ndelay on",
+		"6: delayed opening of STDERR was found: a file was expected for it");
+	EXPECT_LOG("path STDERR\nencoding utf8",
+		"6: an encoding of STDERR was found: a file was expected for it");
+	EXPECT_LOG("path x\nwhen W8",
+		"8: when: 'W8' was found: S, M, H, D, MIDNIGHT or W0 to W6 (Monday to Sunday) was "
+		"expected");
+	EXPECT_LOG("path x\nlevel loud",
+		"8: level: 'loud' was found: critical, error, warning, info, blather, debug, "
+		"trace, all, notset or a number from 0 to 50 was expected");
+	EXPECT_LOG("path x\nencoding latin-1",
+		"8: encoding: 'latin-1' was found: utf-8 was expected, in which all logs are "
+		"written");
+	EXPECT_LOG("path x\nformat %(message)d",
+		"8: format: 'd' was found after %(message): one of the conversions 's' was "
+		"expected");
+#undef EXPECT_LOG
+}
+
+static void test_eventlog_without_handlers(void **state)
+{
+	const struct server_config *c = load(ZEO MAPPING "<eventlog/>");
+
+	assert_true(c->eventlog.present);
+	assert_int_equal(c->eventlog.logfiles_n, 0);
+}
+
+#define STORAGE(keys) ZEO "<filestorage>\npath x\n" keys "\n</filestorage>"
+
+static void test_refused_filestorage(void **state)
+{
+	expect_refused(STORAGE("blob-dir blobs"),
+		"t.conf:6: 'blob-dir' in <filestorage> is not offered yet: blobs are not served");
+	expect_refused(STORAGE("packer my.packer"),
+		"t.conf:6: 'packer' in <filestorage> is not offered: it names a Python function, "
+		"and this server packs by itself");
+	expect_refused(STORAGE("pack-gc OFF"),
+		"t.conf:6: 'pack-gc' in <filestorage> cannot be false yet: packing is not offered "
+		"yet");
+	expect_refused(STORAGE("pack-keep-old no"),
+		"t.conf:6: 'pack-keep-old' in <filestorage> cannot be false yet: packing is not "
+		"offered yet");
+	load(STORAGE("pack-gc YES\npack-keep-old on\nblob-dir"));
+}
+
+static void test_refused_zeo(void **state)
+{
+	expect_refused("<zeo>\naddress 1\ninvalidation-age 5.5\n</zeo>\n" MAPPING,
+		"t.conf:3: 'invalidation-age' in <zeo> is not offered yet: clients that come back "
+		"are served from the invalidation queue");
+	assert_true(config->invalidation_age_s == 5.5);
+	expect_refused("<zeo>\naddress 1\n<ssl>\ncertificate c\nauthenticate SIGNED\n</ssl>\n"
+		       "</zeo>\n" MAPPING,
+		"t.conf:3: <ssl> is not offered yet: connections are not encrypted");
+	assert_string_equal(config->ssl->certificate, "c");
+	assert_string_equal(config->ssl->authenticate, "SIGNED");
+	assert_null(config->ssl->key);
+}
+
+static void test_refused_storages(void **state)
+{
+	expect_refused(ZEO "<demostorage>\n<filestorage>\npath x\n</filestorage>\n"
+			   "<mappingstorage changes/>\n</demostorage>",
+		"t.conf:4: <demostorage> is not offered yet");
+	assert_int_equal(config->storages->demo.base->kind, CONFIG_FILESTORAGE);
+	assert_int_equal(config->storages->demo.changes->kind, CONFIG_MAPPINGSTORAGE);
+	expect_refused(ZEO "<blobstorage>\nblob-dir b\n<mappingstorage/>\n</blobstorage>",
+		"t.conf:4: <blobstorage> is not offered yet: blobs are not served");
+	assert_string_equal(config->storages->blob.blob_dir, "b");
+	expect_refused("%import zc.zlibstorage\n" ZEO
+		       "<zlibstorage>\ncompress no\n<mappingstorage/>\n</zlibstorage>",
+		"t.conf:5: <zlibstorage> is not offered yet: records are not compressed");
+	assert_false(config->storages->zlib.compress);
+	assert_int_equal(config->storages->zlib.base->kind, CONFIG_MAPPINGSTORAGE);
+	expect_refused("%import zc.zlibstorage\n" ZEO
+		       "<serverzlibstorage>\n<mappingstorage/>\n</serverzlibstorage>",
+		"t.conf:5: <serverzlibstorage> is not offered yet: records are not compressed");
+	assert_true(config->storages->zlib.compress);
+}
+
+#define CLIENT "is not offered yet: this server has no storage that is a client of another one"
+
+static void test_refused_clients(void **state)
+{
+	expect_refused(ZEO "<zeoclient>\nserver a:1\nserver b:1\n</zeoclient>",
+		"t.conf:4: <zeoclient> " CLIENT);
+	expect_refused("%import zc.zkzeo\n" ZEO
+		       "<zkzeoclient>\nserver /db\nzookeeper zk:2181\nwait on\n</zkzeoclient>",
+		"t.conf:5: <zkzeoclient> " CLIENT);
+	assert_int_equal(config->storages->kind, CONFIG_ZKZEOCLIENT);
+	expect_refused("%import ZEO\n" ZEO "<clientstorage>\nserver a:1\n</clientstorage>",
+		"t.conf:5: <clientstorage> " CLIENT);
+	expect_refused(ZEO "<fullstorage>\nenvdir x\n</fullstorage>",
+		"t.conf:4: <fullstorage> is not offered: ZODB itself has dropped its Berkeley DB "
+		"storages");
+	expect_refused(ZEO "<minimalstorage>\nenvdir x\n</minimalstorage>",
+		"t.conf:4: <minimalstorage> is not offered: ZODB itself has dropped its Berkeley "
+		"DB storages");
+}
+
+static void test_refused_log(void **state)
+{
+	expect_refused(ZEO MAPPING "<eventlog>\n<syslog/>\n</eventlog>",
+		"t.conf:6: <syslog> is not offered yet: use <logfile>, and a program that "
+		"forwards it");
+	expect_refused(ZEO MAPPING "<eventlog>\n<email-notifier>\nfrom a\nto b\nto c\n"
+				   "</email-notifier>\n</eventlog>",
+		"t.conf:6: <email-notifier> is not offered yet: use <logfile>, and a program that "
+		"forwards it");
+	expect_refused(ZEO MAPPING "<eventlog>\n<http-logger/>\n</eventlog>",
+		"t.conf:6: <http-logger> is not offered yet: use <logfile>, and a program that "
+		"forwards it");
+	expect_refused(ZEO MAPPING "<eventlog>\n<logfile>\npath x\nstyle Template\n</logfile>\n"
+				   "</eventlog>",
+		"t.conf:8: 'style' in <logfile> is not offered: only style classic, with %(name)s "
+		"fields, is");
+	expect_refused(ZEO MAPPING "<eventlog>\n<logfile>\npath x\nformatter a.B\n</logfile>\n"
+				   "</eventlog>",
+		"t.conf:8: 'formatter' in <logfile> is not offered: it names a Python class; use "
+		"format and dateformat");
+}
+
+static void test_demostorage_bases(void **state)
+{
+	expect_error(ZEO "<demostorage>\n<mappingstorage/>\n<mappingstorage x/>\n</demostorage>",
+		"t.conf:6: <mappingstorage> was found in <demostorage>: line 5 of 't.conf' is its "
+		"base, and a storage named 'changes' was expected");
+	expect_error(ZEO "<blobstorage>\nblob-dir b\n</blobstorage>",
+		"t.conf:4: <blobstorage> was found without a storage, which is required");
+}
+
+static void test_overrides(void **state)
+{
+	const char *files[] = { "one.fs", "two.fs" };
+	const struct config_overrides o = {
+		.address = "localhost:9",
+		.filenames = files,
+		.filenames_n = 2,
+		.timeout = "1.5",
+		.pid_filename = "p",
+	};
+	struct err e = ERR_INIT;
+
+	write_config(ZEO "<demostorage/>");
+	if (server_config_load_with("t.conf", &o, &config, &e))
+		fail_msg("%s", e.text);
+	assert_string_equal(config->address.host, "localhost");
+	assert_int_equal(config->address.port, 9);
+	assert_true(config->transaction_timeout_s == 1.5);
+	assert_string_equal(config->pid_filename, "p");
+	assert_int_equal(config->storages_n, 2);
+	assert_string_equal(config->storages[1].name, "2");
+	assert_int_equal(config->storages[1].kind, CONFIG_FILESTORAGE);
+	assert_string_equal(config->storages[1].filestorage.path, "two.fs");
+	assert_true(config->storages[1].filestorage.pack_gc);
+}
+
+static void expect_override_error(const struct config_overrides *o, const char *expected)
+{
+	struct err e = ERR_INIT;
+
+	assert_int_equal(server_config_load_with(NULL, o, &config, &e), ERR_INVAL);
+	assert_string_equal(e.text, expected);
+}
+
+static void test_without_a_file(void **state)
+{
+	const char *files[] = { "one.fs" };
+	struct config_overrides o = { .filenames = files };
+	struct err e = ERR_INIT;
+
+	expect_override_error(&o, "no server address specified; use -a or -C");
+	expect_override_error(NULL, "no server address specified; use -a or -C");
+	o.address = "x:y";
+	expect_override_error(&o, "no storages specified; use -f or -C");
+	o.filenames_n = 1;
+	expect_override_error(&o,
+		"-a: 'y' in the address 'x:y' is not a port: a number from 0 to 65535 was "
+		"expected");
+	o.address = ":0";
+	o.timeout = "soon";
+	expect_override_error(&o, "-t: 'soon' was found: a number was expected");
+	o.timeout = "-1";
+	expect_override_error(&o, "-t: '-1' was found: 0 or more was expected");
+	o.timeout = NULL;
+	if (server_config_load_with(NULL, &o, &config, &e))
+		fail_msg("%s", e.text);
+	assert_int_equal(config->invalidation_queue_size, 100);
+	assert_false(config->zookeeper.present);
+	assert_string_equal(config->storages->name, "1");
+}
+
+static void test_missing_file(void **state)
+{
+	struct err e = ERR_INIT;
+
+	assert_int_equal(server_config_load("none.conf", &config, &e), ERR_NOENT);
+	assert_string_equal(e.text, "cannot open 'none.conf': No such file or directory");
+}
+
+/* Every row of the tables is right, and described in the documentation. */
+static char *read_documentation(void)
+{
+	FILE *f = fopen(SOURCE_ROOT "/docs/configuration.md", "r");
+	static char text[256 * 1024];
+	size_t n;
+
+	assert_non_null(f);
+	n = fread(text, 1, sizeof(text) - 1, f);
+	text[n] = 0;
+	fclose(f);
+	return text;
+}
+
+/* The part of the text that is headed by the section, up to the next heading of the same
+ * depth. */
+static const char *part_of(const char *text, const char *type, size_t *ret_len)
+{
+	char heading[64];
+	const char *start;
+	const char *end;
+
+	snprintf(heading, sizeof(heading), "\n### `<%s>`\n", type);
+	start = strstr(text, heading);
+	if (!start)
+		fail_msg("docs/configuration.md has no part '### `<%s>`'", type);
+	start += strlen(heading);
+	end = strstr(start, "\n### ");
+	*ret_len = end ? (size_t)(end - start) : strlen(start);
+	return start;
+}
+
+static void check_documented(const char *text, const struct schema_section *s)
+{
+	size_t len;
+	const char *part = part_of(text, s->type, &len);
+	size_t i;
+
+	for (; s; s = s->extends) {
+		for (i = 0; i < s->keys_n; i++) {
+			char key[64];
+
+			assert_non_null(s->keys[i].help);
+			snprintf(key, sizeof(key), "`%s`", s->keys[i].name);
+			if (!memmem(part, len, key, strlen(key)))
+				fail_msg("docs/configuration.md does not describe '%s' of <%s>",
+					s->keys[i].name, s->type);
+		}
+	}
+}
+
+static void test_documented(void **state)
+{
+	const char *text = read_documentation();
+	size_t i;
+
+	for (i = 1; i < schema_sections_n; i++)
+		check_documented(text, schema_sections[i]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(test_defaults, free_config),
+		cmocka_unit_test_teardown(test_zookeeper_defaults, free_config),
+		cmocka_unit_test_teardown(test_environment, free_config),
+		cmocka_unit_test_teardown(test_full, free_config),
+		cmocka_unit_test_teardown(test_monitor_server, free_config),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_sections),
+		cmocka_unit_test_teardown(test_storage_names, free_config),
+		cmocka_unit_test(test_logfile_rules),
+		cmocka_unit_test_teardown(test_eventlog_without_handlers, free_config),
+		cmocka_unit_test_teardown(test_refused_filestorage, free_config),
+		cmocka_unit_test_teardown(test_refused_zeo, free_config),
+		cmocka_unit_test_teardown(test_refused_storages, free_config),
+		cmocka_unit_test_teardown(test_refused_clients, free_config),
+		cmocka_unit_test_teardown(test_refused_log, free_config),
+		cmocka_unit_test(test_demostorage_bases),
+		cmocka_unit_test_teardown(test_overrides, free_config),
+		cmocka_unit_test_teardown(test_without_a_file, free_config),
+		cmocka_unit_test(test_missing_file),
+		cmocka_unit_test(test_documented),
+	};
+
+	return cmocka_run_group_tests(tests, enter_folder, leave_folder);
+}
