@@ -38,13 +38,15 @@ static bool is_pickle(const struct enc *en)
 	return en->encoding == ENC_PICKLE;
 }
 
-static void put_le(struct enc *en, uint64_t v, int bytes)
+/* An opcode and its number. */
+static void put_le(struct enc *en, uint8_t op, uint64_t v, int bytes)
 {
-	uint8_t b[8];
+	uint8_t b[9];
 
-	for (int i = 0; i < bytes; i++)
-		b[i] = (uint8_t)(v >> (8 * i));
-	buf_put(en->out, b, (size_t)bytes);
+	b[0] = op;
+	v = htole64(v);
+	memcpy(b + 1, &v, sizeof(v));
+	buf_put(en->out, b, (size_t)bytes + 1);
 }
 
 static void put_op(struct enc *en, uint8_t op)
@@ -107,21 +109,17 @@ static void pickle_long(struct enc *en, int64_t v)
 		n--;
 	}
 	put_op(en, OP_LONG1);
-	put_op(en, (uint8_t)n);
-	put_le(en, (uint64_t)v, n);
+	put_le(en, (uint8_t)n, (uint64_t)v, n);
 }
 
 static void pickle_int(struct enc *en, int64_t v)
 {
 	if (v >= 0 && v <= 0xff) {
-		put_op(en, OP_BININT1);
-		put_le(en, (uint64_t)v, 1);
+		put_le(en, OP_BININT1, (uint64_t)v, 1);
 	} else if (v >= 0 && v <= 0xffff) {
-		put_op(en, OP_BININT2);
-		put_le(en, (uint64_t)v, 2);
+		put_le(en, OP_BININT2, (uint64_t)v, 2);
 	} else if (v >= INT32_MIN && v <= INT32_MAX) {
-		put_op(en, OP_BININT);
-		put_le(en, (uint64_t)v, 4);
+		put_le(en, OP_BININT, (uint64_t)v, 4);
 	} else {
 		pickle_long(en, v);
 	}
@@ -182,11 +180,9 @@ void enc_bytes(struct enc *en, struct slice s)
 		return;
 	}
 	if (is_pickle(en) && s.len <= 0xff) {
-		put_op(en, OP_SHORT_BINBYTES);
-		put_le(en, s.len, 1);
+		put_le(en, OP_SHORT_BINBYTES, s.len, 1);
 	} else if (is_pickle(en)) {
-		put_op(en, OP_BINBYTES);
-		put_le(en, s.len, 4);
+		put_le(en, OP_BINBYTES, s.len, 4);
 	} else if (s.len <= 0xff) {
 		put_be(en, 0xc4, s.len, 1);
 	} else if (s.len <= 0xffff) {
@@ -204,8 +200,7 @@ void enc_str(struct enc *en, struct slice utf8)
 		return;
 	}
 	if (is_pickle(en)) {
-		put_op(en, OP_BINUNICODE);
-		put_le(en, utf8.len, 4);
+		put_le(en, OP_BINUNICODE, utf8.len, 4);
 	} else if (utf8.len <= 31) {
 		put_op(en, (uint8_t)(0xa0 | utf8.len));
 	} else if (utf8.len <= 0xff) {
@@ -346,11 +341,9 @@ static void enc_bigint(struct enc *en, struct slice s)
 		return;
 	}
 	if (s.len <= 0xff) {
-		put_op(en, OP_LONG1);
-		put_le(en, s.len, 1);
+		put_le(en, OP_LONG1, s.len, 1);
 	} else {
-		put_op(en, OP_LONG4);
-		put_le(en, s.len, 4);
+		put_le(en, OP_LONG4, s.len, 4);
 	}
 	buf_put_slice(en->out, s);
 }

@@ -169,17 +169,16 @@ static int read_item(struct reader *r, struct level *l)
 int msgpack_decode(struct slice in, const struct pickle_limits *limits, struct arena *arena,
 	struct val *ret, struct err *e)
 {
-	struct reader r = {
-		.p = (const char *)in.data,
-		.left = in.len,
-		.limits = limits,
-		.arena = arena,
-		.e = e,
-		.start = (const char *)in.data,
-	};
+	struct reader r; /* field by field: the levels need no clearing */
 	struct val v;
 	int rc;
 
+	r.p = r.start = (const char *)in.data;
+	r.left = in.len;
+	r.limits = limits;
+	r.arena = arena;
+	r.e = e;
+	r.n_items = r.depth = 0;
 	mpack_tokbuf_init(&r.tokens);
 	rc = read_value(&r, &v);
 	while (rc == OK && r.depth) {

@@ -9,6 +9,9 @@
 #include "codec/pickle_machine.h"
 #include "codec/utf8.h"
 
+/* Shared parts of a value are written once and read often: by this much it may be larger. */
+enum { WEIGHT_FACTOR = 16, WEIGHT_MIN = 4096 };
+
 const struct pickle_limits pickle_limits_message = {
 	.depth = 48,
 	.memo = 1 << 16,
@@ -141,8 +144,8 @@ void pm_adopt(struct pickle_machine *m, struct pickle_node *parent, const struct
 		parent->depth = child->depth + 1;
 	if (parent->depth > m->limits->depth)
 		pm_fail(m, ERR_LIMIT, "nested deeper than %u", m->limits->depth);
-	else if (child->weight > m->limits->items - parent->weight)
-		pm_fail(m, ERR_LIMIT, "it stands for more than %u values", m->limits->items);
+	else if (child->weight > m->weight_max || parent->weight > m->weight_max - child->weight)
+		pm_fail(m, ERR_LIMIT, "it stands for more than %u times its bytes", WEIGHT_FACTOR);
 	else
 		parent->weight += child->weight;
 }
@@ -233,35 +236,35 @@ static void extend(struct pickle_machine *m, enum val_type type, size_t n)
 	}
 }
 
+void pm_push_slice(struct pickle_machine *m, enum val_type type, struct slice s)
+{
+	struct val *v = pm_push(m, type);
+
+	if (!v)
+		return;
+	v->s = s;
+	m->stack[m->n_stack - 1]->weight = s.len < UINT32_MAX ? (uint32_t)s.len + 1 : UINT32_MAX;
+}
+
 void pm_push_bytes(struct pickle_machine *m, struct slice s)
 {
-	struct val *v = pm_push(m, VAL_BYTES);
-
-	if (v)
-		v->s = s;
+	pm_push_slice(m, VAL_BYTES, s);
 }
 
 void pm_push_str(struct pickle_machine *m, struct slice s)
 {
-	struct val *v;
-
 	if (m->rc == OK && !utf8_ok(s, m->flags & PICKLE_KEEP_GLOBALS))
 		pm_fail(m, ERR_FORMAT, "a string that is not UTF-8");
-	v = pm_push(m, VAL_STR);
-	if (v)
-		v->s = s;
+	pm_push_slice(m, VAL_STR, s);
 }
 
 void pm_push_py2_str(struct pickle_machine *m, struct slice s)
 {
 	bool ascii = true;
-	struct val *v;
 
 	for (size_t i = 0; i < s.len; i++)
 		ascii &= s.data[i] < 0x80;
-	v = pm_push(m, ascii ? VAL_STR : VAL_BYTES);
-	if (v)
-		v->s = s;
+	pm_push_slice(m, ascii ? VAL_STR : VAL_BYTES, s);
 }
 
 void pm_push_long(struct pickle_machine *m, struct slice le)
@@ -279,13 +282,13 @@ void pm_push_long(struct pickle_machine *m, struct slice le)
 			break;
 		le.len--;
 	}
-	v = pm_push(m, le.len > 8 ? VAL_BIGINT : VAL_INT);
-	if (!v)
-		return;
 	if (le.len > 8) {
-		v->s = le;
+		pm_push_slice(m, VAL_BIGINT, le);
 		return;
 	}
+	v = pm_push(m, VAL_INT);
+	if (!v)
+		return;
 	if (le.len && le.data[le.len - 1] >= 0x80)
 		bits = ~UINT64_C(0);
 	for (size_t i = le.len; i-- > 0;)
@@ -725,6 +728,13 @@ static void run(struct pickle_machine *m)
 	}
 }
 
+static uint32_t weight_max(struct slice in)
+{
+	if (in.len > (UINT32_MAX - WEIGHT_MIN) / WEIGHT_FACTOR)
+		return UINT32_MAX;
+	return WEIGHT_MIN + WEIGHT_FACTOR * (uint32_t)in.len;
+}
+
 int pickle_decode(struct slice in, unsigned flags, const struct pickle_limits *limits,
 	struct arena *arena, struct val *ret, size_t *ret_len, struct err *e)
 {
@@ -740,6 +750,7 @@ int pickle_decode(struct slice in, unsigned flags, const struct pickle_limits *l
 	m.rc = OK;
 	m.stopped = false;
 	m.n_items = 0;
+	m.weight_max = weight_max(in);
 	m.stack = m.stack_inline;
 	m.n_stack = 0;
 	m.stack_room = PICKLE_STACK_INLINE;

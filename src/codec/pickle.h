@@ -13,8 +13,9 @@
 #include "codec/val.h"
 
 enum pickle_flags {
-	PICKLE_KEEP_GLOBALS =
-		1, /* unknown globals, REDUCE, BUILD ... become VAL_GLOBAL/VAL_REDUCE */
+	/* Unknown globals, REDUCE, BUILD ... become VAL_GLOBAL and VAL_REDUCE, a persistent
+	 * reference the value that names it; lone surrogates pass in strings. */
+	PICKLE_KEEP_GLOBALS = 1,
 };
 
 struct pickle_limits {
@@ -31,6 +32,8 @@ extern const struct pickle_limits pickle_limits_message;
  * @arena    receives the values; its own max bounds memory
  * @ret      borrowed from @arena and @in
  * @ret_len  bytes up to and including STOP; may be NULL, then the pickle must end with the input
+ * A value may hold a part of itself twice (by the memo), but never itself, and walking it costs no
+ * more than some times the input's length.
  * Returns 0, ERR_FORMAT (not a pickle, truncated, a global that is not in the table; the text
  * names the byte offset and opcode), ERR_LIMIT, ERR_NOMEM. ZopeUndo's Prefix becomes VAL_REDUCE of
  * VAL_GLOBAL "ZopeUndo.Prefix\nPrefix" also without PICKLE_KEEP_GLOBALS.

@@ -12,12 +12,13 @@
 #include "codec/pickle.h"
 #include "codec/val.h"
 
-/** A value on the stack or in the memo. What it weighs when everything it refers to is written out
- * is counted, so that a small pickle cannot stand for a huge value. */
+/** A value on the stack or in the memo. It weighs what it would take when written out, everything
+ * it refers to included, and may weigh some times the input at most: a small pickle cannot stand
+ * for a huge value, and walking or writing one costs no more than its input explains. */
 struct pickle_node {
 	struct val v;    /* containers: room for items up to the next power of two */
 	uint32_t depth;  /* containers below and including this one */
-	uint32_t weight; /* values in it, itself included */
+	uint32_t weight; /* values in it, itself included, and the bytes of strings */
 };
 
 enum { PICKLE_STACK_INLINE = 48, PICKLE_MARKS_INLINE = 16 };
@@ -33,6 +34,7 @@ struct pickle_machine {
 	int rc; /* sticky */
 	bool stopped;
 	uint32_t n_items;
+	uint32_t weight_max;
 
 	struct pickle_node **stack;
 	size_t n_stack, stack_room;
@@ -54,6 +56,8 @@ const uint8_t *pm_take(struct pickle_machine *m, uint64_t n);
 bool pm_line(struct pickle_machine *m, struct slice *ret);
 /** A new value on the stack, or NULL after a failure. */
 struct val *pm_push(struct pickle_machine *m, enum val_type type);
+/** A new value of bytes or text: unchecked. */
+void pm_push_slice(struct pickle_machine *m, enum val_type type, struct slice s);
 /** Push a value that is there already. */
 void pm_push_node(struct pickle_machine *m, struct pickle_node *node);
 /** Take the top off, or look at it; NULL after a failure. */

@@ -144,7 +144,6 @@ static const char *show_name(struct slice name, char *out, size_t room)
 static void push_global(struct pickle_machine *m, struct slice name)
 {
 	global_call call;
-	struct val *v;
 
 	if (m->rc != OK)
 		return;
@@ -159,9 +158,7 @@ static void push_global(struct pickle_machine *m, struct slice name)
 			show_name(name, shown, sizeof(shown)));
 		return;
 	}
-	v = pm_push(m, VAL_GLOBAL);
-	if (v)
-		v->s = name;
+	pm_push_slice(m, VAL_GLOBAL, name);
 }
 
 void pm_op_global(struct pickle_machine *m)

@@ -259,18 +259,36 @@ static void test_many_marks(void **state)
 	mem_free(marks);
 }
 
-/* Forty doublings: 200 bytes that stand for a million million values. */
+/* Doublings: forty of them stand for a million million values in 83 bytes. */
 static void test_memo_bomb(void **state)
 {
-	char bomb[256] = "N\x85";
-	size_t n = 2;
+	for (int doublings = 13; doublings <= 40; doublings++) {
+		char bomb[256] = "N\x85";
+		size_t n = 2;
 
-	for (int i = 0; i < 40; i++) {
-		bomb[n++] = '2';
-		bomb[n++] = (char)0x86;
+		for (int i = 0; i < doublings; i++) {
+			bomb[n++] = '2';
+			bomb[n++] = (char)0x86;
+		}
+		bomb[n++] = '.';
+		refuse(bomb, n, ERR_LIMIT, "more than");
 	}
-	bomb[n++] = '.';
-	refuse(bomb, n, ERR_LIMIT, "more than");
+}
+
+/* One long string, named a thousand times. */
+static void test_memo_string_bomb(void **state)
+{
+	static char bomb[102100] = "B\xa0\x86\x01\x00";
+	size_t n = 5 + 100000;
+
+	strcpy(bomb + n, "q\x01(");
+	n += 3;
+	for (int i = 0; i < 1000; i++) {
+		bomb[n++] = 'h';
+		bomb[n++] = 1;
+	}
+	strcpy(bomb + n, "t\x86.");
+	refuse(bomb, n + 3, ERR_LIMIT, "more than");
 }
 
 static void test_limits(void **state)
@@ -425,6 +443,7 @@ int main(void)
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_many_marks),
 		cmocka_unit_test(test_memo_bomb),
+		cmocka_unit_test(test_memo_string_bomb),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_cycles),
 		cmocka_unit_test(test_malformed),
