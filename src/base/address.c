@@ -60,6 +60,14 @@ static int all_digits(const char *start, const char *end)
 	return 1;
 }
 
+static int has_space(const char *start, const char *end)
+{
+	for (; start < end; start++)
+		if (isspace((unsigned char)*start))
+			return 1;
+	return 0;
+}
+
 static int parse_inet(const char *text, const char *start, const char *end,
 	const char *default_host, struct address *a, struct err *e)
 {
@@ -92,6 +100,10 @@ static int parse_inet(const char *text, const char *start, const char *end,
 	trim(&start, &host_end);
 	if (rc != OK)
 		return rc;
+	if (has_space(start, host_end))
+		return err_set(e, ERR_INVAL,
+			"'%.*s' in the address '%s' is not a host: a name or a number was expected",
+			(int)(host_end - start), start, text);
 	if (start == host_end)
 		return copy(a->host, sizeof(a->host), default_host,
 			default_host + strlen(default_host), text, e);

@@ -234,6 +234,46 @@ static const struct zconfig_node *find_earlier(const struct zconfig_node *n)
 	return NULL;
 }
 
+/* Values that were checked: they compare as what they mean. */
+static bool is_default(const struct schema_key *k, const char *text)
+{
+	bool given;
+	bool def;
+
+	if (k->type != TYPE_BOOLEAN)
+		return strcasecmp(text, k->def) == 0;
+	return datatype_boolean(text, &given, NULL) == OK &&
+	       datatype_boolean(k->def, &def, NULL) == OK && given == def;
+}
+
+static bool key_is_refused(const struct schema_key *k, const struct zconfig_node *key)
+{
+	if (!k->refusal || !*key->value)
+		return false;
+	return !(k->flags & KEY_IF_CHANGED) || !is_default(k, key->value);
+}
+
+static int refuse_key(const struct schema_key *k, const struct zconfig_node *key, struct err *e)
+{
+	return zconfig_error(key, ERR_UNSUPPORTED, e, "'%s' in <%s> %s", key->name,
+		key->parent->name, k->refusal);
+}
+
+/* A format that is wrong may be right in a style that is not offered: say that. */
+static int check_style_offered(
+	const struct schema_section *s, const struct zconfig_node *section, struct err *e)
+{
+	const struct zconfig_node *n;
+
+	for (n = section->children; n; n = n->next) {
+		const struct schema_key *k = n->kind == ZCONFIG_KEY ? find_key(s, n->name) : NULL;
+
+		if (k && k->flags & KEY_IF_CHANGED && key_is_refused(k, n))
+			return refuse_key(k, n, e);
+	}
+	return OK;
+}
+
 static int check_key(struct walk *w, const struct schema_section *s, const struct zconfig_node *key)
 {
 	const struct schema_key *k = find_key(s, key->name);
@@ -253,6 +293,9 @@ static int check_key(struct walk *w, const struct schema_section *s, const struc
 		return zconfig_error(
 			key, ERR_INVAL, w->e, "the key '%s' was found without a value", key->name);
 	rc = convert(k, key->value, w->mem, &v, w->e);
+	if (rc == ERR_INVAL && k->type == TYPE_LOG_FORMAT &&
+		check_style_offered(s, key->parent, w->e))
+		return ERR_UNSUPPORTED;
 	if (rc)
 		err_wrap(w->e, "%s:%d: %s", key->file, key->line, key->name);
 	return rc;
@@ -438,25 +481,6 @@ int schema_fill(const struct schema_section *s, const struct zconfig_node *node,
 	return rc;
 }
 
-/* Values that were checked: they compare as what they mean. */
-static bool is_default(const struct schema_key *k, const char *text)
-{
-	bool given;
-	bool def;
-
-	if (k->type != TYPE_BOOLEAN)
-		return strcasecmp(text, k->def) == 0;
-	return datatype_boolean(text, &given, NULL) == OK &&
-	       datatype_boolean(k->def, &def, NULL) == OK && given == def;
-}
-
-static bool key_is_refused(const struct schema_key *k, const struct zconfig_node *key)
-{
-	if (!k->refusal || !*key->value)
-		return false;
-	return !(k->flags & KEY_IF_CHANGED) || !is_default(k, key->value);
-}
-
 static int check_section_offered(const struct schema_section *s, const struct zconfig_node *node,
 	bool skip_storages, struct err *e)
 {
@@ -472,8 +496,7 @@ static int check_section_offered(const struct schema_section *s, const struct zc
 		const struct schema_section *child = schema_find(n->name);
 
 		if (n->kind == ZCONFIG_KEY && key_is_refused(k, n))
-			return zconfig_error(n, ERR_UNSUPPORTED, e, "'%s' in <%s> %s", n->name,
-				s->type, k->refusal);
+			return refuse_key(k, n, e);
 		if (n->kind == ZCONFIG_SECTION && !(skip_storages && child->class == CLASS_STORAGE))
 			rc = check_section_offered(child, n, false, e);
 	}

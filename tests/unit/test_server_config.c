@@ -268,6 +268,9 @@ static void test_values(void **state)
 	expect_error("<zeo>\naddress x:y\n</zeo>",
 		"t.conf:2: address: 'y' in the address 'x:y' is not a port: a number from 0 to "
 		"65535 was expected");
+	expect_error("<zeo>\naddress a b:1\n</zeo>",
+		"t.conf:2: address: 'a b' in the address 'a b:1' is not a host: a name or a number "
+		"was expected");
 	expect_error("<zeo>\naddress 1\ntransaction-timeout 1.5\n</zeo>",
 		"t.conf:3: transaction-timeout: '1.5' was found: a whole number from 0 to "
 		"4294967295 was expected");
@@ -452,6 +455,11 @@ static void test_refused_log(void **state)
 	expect_refused(ZEO MAPPING "<eventlog>\n<logfile>\npath x\nstyle Template\n</logfile>\n"
 				   "</eventlog>",
 		"t.conf:8: 'style' in <logfile> is not offered: only style classic, with %(name)s "
+		"fields, is");
+	expect(ZEO MAPPING "<eventlog>\n<logfile>\npath x\nformat {message}\nstyle format\n"
+			   "</logfile>\n</eventlog>",
+		ERR_UNSUPPORTED,
+		"t.conf:9: 'style' in <logfile> is not offered: only style classic, with %(name)s "
 		"fields, is");
 	expect_refused(ZEO MAPPING "<eventlog>\n<logfile>\npath x\nformatter a.B\n</logfile>\n"
 				   "</eventlog>",
