@@ -57,9 +57,9 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
 
 void buf_put(struct buf *b, const void *data, size_t n)
 {
-	uint8_t *p = buf_reserve(b, n);
+	uint8_t *p = n ? buf_reserve(b, n) : NULL;
 
-	if (p && n) {
+	if (p) {
 		memcpy(p, data, n);
 		b->len += n;
 	}
