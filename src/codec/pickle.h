@@ -43,9 +43,10 @@ MUST_CHECK int pickle_decode(struct slice in, unsigned flags, const struct pickl
 	struct arena *arena, struct val *ret, size_t *ret_len, struct err *e);
 
 /**
- * The dotted class name ("module.name") in a data record's first pickle: what ConflictError.class_name
- * shows, as ZODB.utils.get_pickle_metadata reads it ((cls, args) tuples, bare classes, (module, name)
- * pairs). Writes "." when there is none, which is what ZODB makes of it. @out is cut to @room.
+ * The dotted class name ("module.name") in a data record's first pickle: what
+ * ConflictError.class_name shows, as ZODB.utils.get_pickle_metadata reads it ((cls, args) tuples,
+ * bare classes, (module, name) pairs). Writes "." when there is none, which is what ZODB makes
+ * of it. @out is cut to @room.
  */
 void pickle_class_name(struct slice record, char *out, size_t room);
 

@@ -48,6 +48,9 @@ struct pickle_machine {
 	size_t marks_inline[PICKLE_MARKS_INLINE];
 };
 
+/** Ready to run, but for arena and e. */
+void pm_init(struct pickle_machine *m, struct slice in, unsigned flags,
+	const struct pickle_limits *limits);
 /** Set the error once: "... at byte N (opcode 0xNN)". */
 void pm_fail(struct pickle_machine *m, int code, const char *fmt, ...) PRINTF(3, 4);
 /** @n bytes of input, or NULL after a failure. */
@@ -65,6 +68,10 @@ struct pickle_node *pm_pop(struct pickle_machine *m);
 struct pickle_node *pm_top(struct pickle_machine *m);
 /** Replace the topmost @n values by a container of them. */
 void pm_collect(struct pickle_machine *m, enum val_type type, size_t n);
+/** Append the topmost @n values to the container of @type below them. */
+void pm_extend(struct pickle_machine *m, enum val_type type, size_t n);
+/** Mark the top of the stack. */
+void pm_mark(struct pickle_machine *m);
 /** How many values are above the last mark; the mark is removed. */
 size_t pm_take_mark(struct pickle_machine *m);
 /** Make @child count as part of @parent. */

@@ -52,7 +52,7 @@ def zload(data):
 
 
 def same(a, b):
-    """Equal, of the same types, nan included; bytearray and binary count as bytes, frozenset as set."""
+    """Equal and of the same types; bytearray and binary count as bytes, frozenset as set."""
     if isinstance(a, bytearray):
         a = bytes(a)
     if isinstance(a, (bytes, float)):
@@ -183,7 +183,8 @@ def test_objects_kept(tool):
     b'\x8a\x00.', b'\x8a\x02\xff\x00.', b'\x8a\x03\xff\xff\xff.', b'\x8b\x01\0\0\0\x80.',
     b'(K\x01K\x02K\x03l.', b'(K\x01K\x02d.', b'}(K\x01K\x02u.',
     b'(N1K\x05.', b'K\x01K\x020.', b'(0K\x07\x85.', b'K\x012\x86.',
-    b'czodbpickle\nbinary\n(C\x02\x00\xfft\x81.', b'c__builtin__\nbytearray\n(V\xe4\nU\x07latin-1tR.', b'c_codecs\nencode\n(V\xe4b\nVlatin1\ntR.', b'c__builtin__\nset\n(lp0\n\x85R.',
+    b'czodbpickle\nbinary\n(C\x02\x00\xfft\x81.', b'c__builtin__\nbytearray\n(V\xe4\nU\x07latin-1tR.',
+    b'c_codecs\nencode\n(V\xe4b\nVlatin1\ntR.', b'c__builtin__\nset\n(lp0\n\x85R.',
     b'\x80\x04\x8f(K\x01K\x02\x90.', b'\x80\x04(K\x01K\x02\x91.', b'\x80\x05\x96\x02\0\0\0\0\0\0\0ab.',
     b'c__builtin__\nbytes\n)R.', b'\x80\x04\x8c\x08builtins\x8c\x03set\x93]K\x01a\x85R.',
     b']\x940]h\x00\x86.', b'I5\n2p7\n0g7\n\x94h\x01\x87.', b'}K\x01K\x02sK\x01K\x03s.',
@@ -242,7 +243,7 @@ def records():
     yield b'cmod\nName\nbroken'
 
 
-@pytest.mark.parametrize('record', records())
+@pytest.mark.parametrize('record', list(records()))
 def test_class_name(tool, record):
     assert tool(record, 'K', 'C').decode() == '.'.join(get_pickle_metadata(record))
 

@@ -325,6 +325,7 @@ static void test_malformed(void **state)
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		refuse(bad[i], strlen(bad[i]), ERR_FORMAT, "at byte");
+	REFUSE("", ERR_FORMAT, "at byte 0");
 	REFUSE("X\3\0\0\0\xed\xa0\x80.", ERR_FORMAT, "UTF-8");
 }
 
