@@ -1,0 +1,144 @@
+#include "cmocka_all.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "storage/publication.h"
+
+static int woken;
+
+static void count_wake(struct pub_cursor *c)
+{
+	woken++;
+}
+
+static struct publication *make(uint64_t tid, uint64_t oid)
+{
+	struct publication *p = publication_new(1);
+
+	assert_non_null(p);
+	p->tid = tid;
+	p->oids[0] = oid;
+	return p;
+}
+
+static void test_take(void **state)
+{
+	struct pubchain c;
+	struct pub_cursor a = { .wake = count_wake };
+	struct pub_cursor b = { .wake = count_wake };
+
+	assert_int_equal(pubchain_init(&c, 5, 10), 0);
+	assert_int_equal(pubchain_last_tid(&c), 5);
+	pub_cursor_attach(&c, &a);
+	assert_int_equal(a.at->tid, 5);
+	assert_null(pub_cursor_peek(&a));
+	pubchain_publish(&c, make(6, 1));
+	assert_int_equal(woken, 1);
+	pub_cursor_attach(&c, &b);
+	pubchain_publish(&c, make(7, 2));
+	assert_int_equal(woken, 3);
+	assert_int_equal(pubchain_last_tid(&c), 7);
+	assert_int_equal(pub_cursor_peek(&a)->tid, 6);
+	pub_cursor_take(&a, pub_cursor_peek(&a));
+	assert_int_equal(pub_cursor_peek(&a)->tid, 7);
+	assert_int_equal(pub_cursor_peek(&b)->tid, 7);
+	pub_cursor_detach(&c, &a);
+	pub_cursor_detach(&c, &b);
+	pubchain_close(&c);
+}
+
+static int freed;
+
+static void count_free(void *frame)
+{
+	freed++;
+	free(frame);
+}
+
+/* I3: what a cursor has not passed stays, whatever is to be kept. */
+static void test_keep(void **state)
+{
+	struct pubchain c;
+	struct pub_cursor a = { .wake = count_wake };
+
+	assert_int_equal(pubchain_init(&c, 0, 3), 0);
+	c.free_frame = count_free;
+	pub_cursor_attach(&c, &a);
+	for (uint64_t tid = 1; tid <= 10; tid++) {
+		struct publication *p = make(tid, tid);
+
+		atomic_store(&p->frame[1], malloc(1));
+		pubchain_publish(&c, p);
+	}
+	assert_int_equal(c.n_kept, 11);
+	assert_int_equal(freed, 0);
+	for (uint64_t tid = 1; tid <= 10; tid++) {
+		assert_int_equal(pub_cursor_peek(&a)->tid, tid);
+		pub_cursor_take(&a, pub_cursor_peek(&a));
+	}
+	pubchain_publish(&c, make(11, 11));
+	assert_int_equal(c.n_kept, 3);
+	assert_int_equal(c.oldest->tid, 9);
+	assert_int_equal(freed, 8);
+	pub_cursor_detach(&c, &a);
+	pubchain_close(&c);
+	assert_int_equal(freed, 10);
+}
+
+struct seen {
+	uint64_t oids[20];
+	int n;
+};
+
+static void see(void *ctx, uint64_t oid)
+{
+	struct seen *s = ctx;
+
+	s->oids[s->n++] = oid;
+}
+
+/* T55 */
+static void test_since(void **state)
+{
+	struct pubchain c;
+	struct pub_cursor a = { .wake = count_wake };
+	struct seen s = { .n = 0 };
+	uint64_t last = 0;
+
+	assert_int_equal(pubchain_init(&c, 10, 5), 0);
+	pubchain_seed(&c, make(10, 1)); /* takes the place-holder's place */
+	pubchain_seed(&c, make(8, 2));
+	pubchain_seed(&c, make(6, 3));
+	pub_cursor_attach(&c, &a);
+	assert_false(pubchain_since(&c, &a, 5, see, &s, &last));
+	assert_int_equal(s.n, 0);
+	assert_true(pubchain_since(&c, &a, 6, see, &s, &last));
+	assert_int_equal(s.n, 2);
+	assert_int_equal(last, 10);
+	s.n = 0;
+	assert_true(pubchain_since(&c, &a, 10, see, &s, &last));
+	assert_int_equal(s.n, 0);
+	pubchain_publish(&c, make(12, 4)); /* the cursor has not taken it: not yet */
+	assert_true(pubchain_since(&c, &a, 8, see, &s, &last));
+	assert_int_equal(s.n, 1);
+	assert_int_equal(last, 10);
+	pub_cursor_take(&a, pub_cursor_peek(&a));
+	s.n = 0;
+	assert_true(pubchain_since(&c, &a, 8, see, &s, &last));
+	assert_int_equal(s.n, 2);
+	assert_int_equal(last, 12);
+	pub_cursor_detach(&c, &a);
+	pubchain_close(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_take),
+		cmocka_unit_test(test_keep),
+		cmocka_unit_test(test_since),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

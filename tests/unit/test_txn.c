@@ -1,0 +1,98 @@
+#include "cmocka_all.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "storage/txn.h"
+
+static int add(struct txn *t, uint64_t oid, size_t len)
+{
+	struct txn_rec rec = { .oid = oid, .op = TXN_STORE, .has_data = true };
+	uint8_t *p = malloc(len + 1);
+	struct err e = ERR_INIT;
+	int rc;
+
+	memset(p, (int)('a' + oid % 26), len);
+	rc = txn_add(t, &rec, slice_of(p, len), &e);
+	free(p);
+	return rc;
+}
+
+static void assert_data(struct txn *t, size_t i, size_t len, struct buf *scratch)
+{
+	struct slice data = { NULL, 0 };
+	struct err e = ERR_INIT;
+
+	assert_int_equal(txn_data(t, &t->recs[i], scratch, &data, &e), OK);
+	assert_int_equal(data.len, len);
+	for (size_t k = 0; k < len; k++)
+		if (data.data[k] != 'a' + t->recs[i].oid % 26)
+			fail_msg("record %zu differs at %zu", i, k);
+}
+
+static void test_in_memory(void **state)
+{
+	struct txn *t = txn_new();
+	struct buf scratch = BUF_INIT(0);
+
+	assert_int_equal(t->state, TXN_BUFFERING);
+	assert_int_equal(t->status, ' ');
+	for (uint64_t i = 0; i < 100; i++)
+		assert_int_equal(add(t, i, i), OK);
+	assert_false(txn_spilled(t));
+	assert_int_equal(t->n_recs, 100);
+	for (size_t i = 0; i < 100; i++)
+		assert_data(t, i, i, &scratch);
+	txn_free(t);
+	txn_free(NULL);
+	buf_free(&scratch);
+}
+
+/* Past the limit data lies in a file; what is in memory stays bounded. */
+static void test_spilled(void **state)
+{
+	static const size_t sizes[] = { 10, 3000000, 3000000, 0, 5, 9000000, 7 };
+	struct txn *t = txn_new();
+	struct buf scratch = BUF_INIT(0);
+
+	for (uint64_t i = 0; i < ARRAY_LEN(sizes); i++)
+		assert_int_equal(add(t, i, sizes[i]), OK);
+	assert_true(txn_spilled(t));
+	assert_true(t->data.len <= TXN_MEMORY_MAX);
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+		assert_data(t, i, sizes[i], &scratch);
+	txn_drop_data(t);
+	assert_int_equal(t->recs[2].oid, 2);
+	txn_free(t);
+	buf_free(&scratch);
+}
+
+static int no_space(const char *call)
+{
+	return strcmp(call, "pwrite") == 0 ? ENOSPC : 0;
+}
+
+static void test_spill_fails(void **state)
+{
+	struct txn *t = txn_new();
+
+	assert_int_equal(add(t, 1, 3000000), OK);
+	os_fault_hook = no_space;
+	assert_int_equal(add(t, 2, 3000000), ERR_NOSPC);
+	os_fault_hook = NULL;
+	assert_int_equal(t->n_recs, 1);
+	txn_free(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_in_memory),
+		cmocka_unit_test(test_spilled),
+		cmocka_unit_test(test_spill_fails),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
