@@ -119,7 +119,7 @@ static void connection_strings(void **state)
 	struct err e = ERR_INIT;
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		if (session_check_connection(cases[i][0], out, sizeof(out), &e))
+		if (zk_session_check_connection(cases[i][0], out, sizeof(out), &e))
 			fail_msg("%s: %s", cases[i][0], e.text);
 		assert_string_equal(out, cases[i][1]);
 	}
@@ -133,10 +133,10 @@ static void bad_connection_strings(void **state)
 	struct err e = ERR_INIT;
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-		if (session_check_connection(cases[i], out, sizeof(out), &e) != ERR_INVAL)
+		if (zk_session_check_connection(cases[i], out, sizeof(out), &e) != ERR_INVAL)
 			fail_msg("'%s' was taken as %s", cases[i], out);
-	assert_int_equal(session_check_connection("zk1", out, 8, &e), ERR_LIMIT);
-	assert_int_equal(session_check_connection("zk1/aaaaaaaaaa", out, 12, &e), ERR_LIMIT);
+	assert_int_equal(zk_session_check_connection("zk1", out, 8, &e), ERR_LIMIT);
+	assert_int_equal(zk_session_check_connection("zk1/aaaaaaaaaa", out, 12, &e), ERR_LIMIT);
 }
 
 int main(void)
