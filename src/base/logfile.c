@@ -66,6 +66,7 @@ int logfile_parse_when(const char *text, struct logfile_options *o, struct err *
 		if (strcasecmp(text, names[i].name) != 0)
 			continue;
 		o->when = names[i].when;
+		o->weekday = 0;
 		return OK;
 	}
 	if ((*text != 'w' && *text != 'W') || text[1] < '0' || text[1] > '6' || text[2])
