@@ -32,9 +32,12 @@ class Registered:
     def lines(self):
         return self.output.read_text(errors='replace').splitlines()
 
-    def wait_for(self, text, count=1, timeout_s=30):
-        wait_for(f'{text!r}, only:\n' + '\n'.join(self.lines),
-                 lambda: sum(text in line for line in self.lines) >= count, timeout_s)
+    def wait_for(self, text, timeout_s=30):
+        def there():
+            return any(text in line for line in self.lines)
+
+        wait_for(repr(text), lambda: there() or self.process.poll() is not None, timeout_s)
+        assert there(), '\n'.join(self.lines)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
