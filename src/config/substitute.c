@@ -101,27 +101,27 @@ static int replace_all(
 
 	while (*s) {
 		size_t plain = strcspn(s, "$");
-		int rc;
+		int rc = OK;
 
 		buf_put(out, s, plain);
 		s += plain;
-		if (!*s)
-			break;
-		rc = put_reference(out, s + 1, defines, &s, e);
+		if (*s)
+			rc = put_reference(out, s + 1, defines, &s, e);
 		if (rc)
 			return rc;
+		if (out->len > SUBSTITUTE_MAX)
+			return err_set(e, ERR_INVAL,
+				"the value is longer than %d bytes after substitution",
+				SUBSTITUTE_MAX);
 	}
 	buf_put_u8(out, 0);
-	if (!buf_ok(out))
-		return err_set(e, ERR_INVAL, "the value is longer than %d bytes after substitution",
-			SUBSTITUTE_MAX);
-	return OK;
+	return buf_ok(out) ? OK : err_set(e, ERR_NOMEM, "no memory for a value");
 }
 
 int substitute(const char *text, const struct substitute_define *defines, struct arena *mem,
 	const char **ret, struct err *e)
 {
-	struct buf out = BUF_INIT(SUBSTITUTE_MAX);
+	struct buf out = BUF_INIT(0);
 	char *copy;
 	int rc;
 

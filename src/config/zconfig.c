@@ -403,6 +403,8 @@ static int read_all(int fd, struct buf *out, const char *name, struct err *e)
 		uint8_t *room = buf_reserve(out, 4096);
 		ssize_t n;
 
+		if (!room && out->len + 4096 <= ZCONFIG_FILE_MAX)
+			return err_set(e, ERR_NOMEM, "no memory to read '%s'", name);
 		if (!room)
 			return err_set(
 				e, ERR_LIMIT, "%s: more than %d bytes", name, ZCONFIG_FILE_MAX);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/mem.h"
 #include "config/schema.h"
 #include "config/server_config.h"
 
@@ -545,6 +546,36 @@ static void test_missing_file(void **state)
 	assert_string_equal(e.text, "cannot open 'none.conf': No such file or directory");
 }
 
+static int allocations_left;
+
+static int fail_allocation(void)
+{
+	return allocations_left-- <= 0;
+}
+
+/* Wherever memory runs out, the error says so and nothing is lost. */
+static void test_no_memory(void **state)
+{
+	struct err e = ERR_INIT;
+	int rc = ERR_NOMEM;
+	int n;
+
+	write_config("%define name X\n" ZEO "<filestorage $name-$name>\npath Data.fs\n"
+		     "</filestorage>\n<mappingstorage>\nname $name$$\n</mappingstorage>\n"
+		     "<demostorage d/>\n<zookeeper/>\n<eventlog>\n<logfile>\npath x\n"
+		     "</logfile>\n</eventlog>\n");
+	for (n = 0; rc != OK; n++) {
+		allocations_left = n;
+		mem_fault_hook = fail_allocation;
+		rc = server_config_read("t.conf", NULL, &config, &e);
+		mem_fault_hook = NULL;
+		if (rc != OK && (rc != ERR_NOMEM || e.code != rc))
+			fail_msg("after %d allocations: %s", n, e.text);
+	}
+	assert_true(n > 3);
+	assert_non_null(config->refused);
+}
+
 /* Every row of the tables is right, and described in the documentation. */
 static char *read_documentation(void)
 {
@@ -628,6 +659,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_overrides, free_config),
 		cmocka_unit_test_teardown(test_without_a_file, free_config),
 		cmocka_unit_test(test_missing_file),
+		cmocka_unit_test_teardown(test_no_memory, free_config),
 		cmocka_unit_test(test_documented),
 	};
 

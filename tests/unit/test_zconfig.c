@@ -188,7 +188,7 @@ static void test_substitution_is_bounded(void **state)
 		buf_printf(&text, "%%define x%d $x%d$x%d\n", i, i - 1, i - 1);
 	assert_int_equal(zconfig_parse("t.conf", buf_slice(&text), &mem, &root, &e), ERR_INVAL);
 	assert_string_equal(
-		e.text, "t.conf:13: the value is longer than 65536 bytes after substitution");
+		e.text, "t.conf:14: the value is longer than 65536 bytes after substitution");
 	buf_free(&text);
 }
 
