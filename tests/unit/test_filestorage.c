@@ -1,8 +1,8 @@
 #include "storage_util.h"
 
 #include <errno.h>
-#include <semaphore.h>
-#include <sys/wait.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/bigendian.h"
 #include "base/os.h"
@@ -652,6 +652,83 @@ static void test_long_history(void **state)
 	s->ops->close(s);
 }
 
+/* Threads that load while commits go on: two objects are always written together, so as of any tid
+ * they are equal (R1), and nothing is ever missing. */
+struct reading {
+	struct storage *s;
+	atomic_bool stop;
+	atomic_int bad;
+};
+
+struct pair_load {
+	struct load_req r;
+	char head[16];
+};
+
+static void copy_head(struct load_req *r)
+{
+	struct pair_load *p = CONTAINER_OF(r, struct pair_load, r);
+
+	snprintf(p->head, sizeof(p->head), "%.*s", r->data.len < 15 ? (int)r->data.len : 15,
+		r->data.len ? (const char *)r->data.data : "");
+}
+
+static void load_head(struct storage *s, uint64_t oid, uint64_t applied, struct pair_load *p)
+{
+	struct test_exec x = TEST_EXEC;
+
+	*p = (struct pair_load){ .r = { .exec = &x.base, .done = copy_head, .kind = LOAD_BEFORE,
+					 .oid = oid, .tid = TID_MAX, .applied = applied } };
+	s->ops->load(s, &p->r);
+	test_exec_run(&x);
+	p->r.exec = NULL;
+}
+
+static void *read_pairs(void *arg)
+{
+	struct reading *rd = arg;
+
+	for (unsigned n = 0; !atomic_load(&rd->stop); n++) {
+		uint64_t applied = pubchain_last_tid(&rd->s->pubs);
+		uint64_t oid = n % 10;
+		struct pair_load a, b;
+
+		load_head(rd->s, oid, applied, &a);
+		load_head(rd->s, oid + 1000000007, applied, &b);
+		if (a.r.rc != OK || b.r.rc != OK || strcmp(a.head, b.head) != 0) {
+			atomic_fetch_add(&rd->bad, 1);
+			return NULL;
+		}
+	}
+	return NULL;
+}
+
+static void test_loads_while_committing(void **state)
+{
+	struct storage *s = open_in(*state);
+	struct reading rd = { .s = s };
+	uint64_t serial[10] = { 0 };
+	pthread_t threads[2];
+
+	for (unsigned n = 0; n < 400; n++) {
+		struct txn *t = test_txn("", "");
+		char text[200];
+
+		snprintf(text, sizeof(text), "%u", n);
+		test_store(t, n % 10, serial[n % 10], text);
+		test_store(t, n % 10 + 1000000007, serial[n % 10], text);
+		test_store(t, 5000 + n, 0, text);
+		serial[n % 10] = commit(s, t);
+		for (int i = 0; n == 10 && i < 2; i++)
+			pthread_create(&threads[i], NULL, read_pairs, &rd);
+	}
+	atomic_store(&rd.stop, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(rd.bad, 0);
+	s->ops->close(s);
+}
+
 /* --- opening --- */
 
 static void test_locked(void **state)
@@ -788,6 +865,7 @@ int main(void)
 		FS_TEST(test_nested_load),
 		FS_TEST(test_cold),
 		FS_TEST(test_long_history),
+		FS_TEST(test_loads_while_committing),
 		FS_TEST(test_locked),
 		FS_TEST(test_read_only),
 		FS_TEST(test_create),

@@ -82,8 +82,9 @@ static void test_batch(void **state)
 		assert_int_equal(p[i].o.rc, OK);
 		assert_current(s, (uint64_t)i + 1, "data", p[i].t->tid);
 		assert_true(i == 0 || p[i].t->tid > p[i - 1].t->tid);
-		txn_free(p[i].t);
 	}
+	for (int i = 0; i < 5; i++)
+		txn_free(p[i].t);
 	assert_int_equal(size_of(s), d->size);
 	s->ops->close(s);
 }

@@ -301,11 +301,13 @@ static void publish_batch(struct log_writer *w, struct batch *b)
 	for (size_t i = 0; i < b->n; i++) {
 		struct entry *en = &b->entries[i];
 
-		set_index(w, en); /* before the publication can be seen */
+		/* A reader that finds an entry finds it before the end; and all of them before the
+		 * publication can be seen. */
+		atomic_store_explicit(&w->end, en->end, memory_order_release);
+		set_index(w, en);
 		en->pub->tid = en->txn->tid;
 		en->pub->size_bytes = en->end;
 		en->pub->length = index_count(w->env.index);
-		atomic_store_explicit(&w->end, en->end, memory_order_release);
 		pubchain_publish(w->env.pubs, en->pub);
 		finish(w, en->txn, OK, NULL);
 	}
