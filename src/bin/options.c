@@ -15,7 +15,7 @@ static const struct {
 	const char *arg; /* NULL: none */
 	const char *help;
 } rows[] = {
-	{ "configuration", 'C', "FILE", "read the configuration from FILE" },
+	{ "configure", 'C', "FILE", "read the configuration from FILE" },
 	{ "address", 'a', "ADDRESS", "listen on ADDRESS: PORT, HOST:PORT or the path of a Unix socket" },
 	{ "filename", 'f', "FILE", "serve the FileStorage FILE; may be repeated: storages 1, 2, ..." },
 	{ "timeout", 't', "SECONDS", "time a client has to finish a transaction it has voted" },

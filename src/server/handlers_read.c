@@ -63,17 +63,40 @@ static bool is_own_key(const struct val *k)
 	return false;
 }
 
-/* The extension's pairs; what cannot be read or written is left out. */
-static uint32_t count_ext(const struct val *ext)
+/* msgpack has no sets and no keys but strings, which an extension may have. */
+static bool can_be_written(enum encoding encoding, const struct val *pair)
+{
+	struct buf b = BUF_INIT(0);
+	struct enc en;
+	bool ok;
+
+	enc_begin(&en, &b, encoding);
+	enc_val(&en, &pair[0]);
+	enc_val(&en, &pair[1]);
+	enc_finish(&en);
+	ok = buf_ok(&b);
+	buf_free(&b);
+	return ok;
+}
+
+/* Leave only the pairs that the item gets from the extension. */
+static void filter_ext(struct val *ext, enum encoding encoding)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; ext && i < ext->n; i += 2)
-		n += !is_own_key(&ext->items[i]);
-	return n;
+	for (uint32_t i = 0; i + 1 < ext->n; i += 2) {
+		if (is_own_key(&ext->items[i]) || !can_be_written(encoding, &ext->items[i]))
+			continue;
+		ext->items[n] = ext->items[i];
+		ext->items[n + 1] = ext->items[i + 1];
+		n += 2;
+	}
+	ext->n = n;
 }
 
-static const struct val *decode_ext(const struct history_item *it, struct arena *arena)
+/* What cannot be read is left out. */
+static const struct val *decode_ext(
+	const struct history_item *it, enum encoding encoding, struct arena *arena)
 {
 	struct val *v = arena_alloc(arena, sizeof(*v));
 	struct err e = ERR_INIT;
@@ -82,7 +105,10 @@ static const struct val *decode_ext(const struct history_item *it, struct arena 
 		return NULL;
 	if (pickle_decode(it->ext, 0, &pickle_limits_message, arena, v, NULL, &e) != OK)
 		return NULL;
-	return v->type == VAL_DICT ? v : NULL;
+	if (v->type != VAL_DICT)
+		return NULL;
+	filter_ext(v, encoding);
+	return v;
 }
 
 static void put_key(struct enc *en, const char *key)
@@ -92,15 +118,11 @@ static void put_key(struct enc *en, const char *key)
 
 static void write_item(struct enc *en, const struct history_item *it, struct arena *arena)
 {
-	const struct val *ext = decode_ext(it, arena);
+	const struct val *ext = decode_ext(it, en->encoding, arena);
 
-	enc_dict(en, (uint32_t)ARRAY_LEN(own_keys) + count_ext(ext));
-	for (uint32_t i = 0; ext && i < ext->n; i += 2) {
-		if (is_own_key(&ext->items[i]))
-			continue;
+	enc_dict(en, (uint32_t)ARRAY_LEN(own_keys) + (ext ? ext->n / 2 : 0));
+	for (uint32_t i = 0; ext && i < ext->n; i++)
 		enc_val(en, &ext->items[i]);
-		enc_val(en, &ext->items[i + 1]);
-	}
 	put_key(en, "time");
 	enc_float(en, tid_to_time(it->tid));
 	put_key(en, "user_name");
