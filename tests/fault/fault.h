@@ -17,8 +17,8 @@ enum fault_kind {
 };
 
 static struct {
-	int left;    /* calls until the failure */
-	bool all;    /* those that follow fail, too */
+	int left; /* calls until the failure */
+	bool all; /* those that follow fail, too */
 	bool fired;
 	int errnum;
 } fault;

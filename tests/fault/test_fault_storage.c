@@ -142,7 +142,8 @@ static void make_torn(struct test_dir *d)
 	size_t len, index_len;
 	uint8_t *p, *index;
 
-	assert_true(try_commit(s, 1, 0, "first, long enough to make the index worth to be believed"));
+	assert_true(
+		try_commit(s, 1, 0, "first, long enough to make the index worth to be believed"));
 	s->ops->close(s);
 	index = test_read_file(test_path(d, ".index"), &index_len);
 	s = must_open(d);

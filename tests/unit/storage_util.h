@@ -117,7 +117,10 @@ static inline void test_exec_run(struct test_exec *t)
 	}
 }
 
-#define TEST_EXEC { { test_exec_submit }, NULL, 0 }
+#define TEST_EXEC                                                                                  \
+	{                                                                                          \
+		{ test_exec_submit }, NULL, 0                                                      \
+	}
 
 /* --- a clock that stands where it was put --- */
 
@@ -131,7 +134,10 @@ static inline uint64_t test_clock_now(const struct clock *c)
 	return CONTAINER_OF(c, struct test_clock, base)->now_us;
 }
 
-#define TEST_CLOCK(us) { { test_clock_now, test_clock_now }, (us) }
+#define TEST_CLOCK(us)                                                                             \
+	{                                                                                          \
+		{ test_clock_now, test_clock_now }, (us)                                           \
+	}
 
 /* 2026-01-01 */
 #define TEST_NOW_US UINT64_C(1767225600000000)
@@ -153,8 +159,12 @@ static inline struct load_req test_load(
 	struct storage *s, enum load_kind kind, uint64_t oid, uint64_t tid, uint64_t applied)
 {
 	struct test_exec x = TEST_EXEC;
-	struct load_req r = { .exec = &x.base, .done = test_load_done, .kind = kind, .oid = oid,
-		.tid = tid, .applied = applied };
+	struct load_req r = { .exec = &x.base,
+		.done = test_load_done,
+		.kind = kind,
+		.oid = oid,
+		.tid = tid,
+		.applied = applied };
 
 	s->ops->load(s, &r);
 	test_exec_run(&x);
@@ -171,7 +181,8 @@ static inline void test_load_free(struct load_req *r)
 }
 
 /* The object's data now is @text, its serial *ret. */
-static inline void assert_current(struct storage *s, uint64_t oid, const char *text, uint64_t serial)
+static inline void assert_current(
+	struct storage *s, uint64_t oid, const char *text, uint64_t serial)
 {
 	struct load_req r = test_load(s, LOAD_BEFORE, oid, TID_MAX, TID_MAX);
 
@@ -229,7 +240,9 @@ static inline void test_vote_done(struct vote_req *v)
 static inline struct vote_req test_vote(struct storage *s, struct txn *t, bool collect)
 {
 	struct test_exec x = TEST_EXEC;
-	struct vote_req v = { .exec = &x.base, .done = test_vote_done, .txn = t, .collect = collect };
+	struct vote_req v = {
+		.exec = &x.base, .done = test_vote_done, .txn = t, .collect = collect
+	};
 
 	t->state = TXN_VOTING;
 	s->ops->vote(s, &v);

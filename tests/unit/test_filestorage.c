@@ -134,12 +134,16 @@ static void history_answered(struct history_req *r)
 	r->exec = NULL;
 }
 
-static struct history_req ask_history(struct storage *s, uint64_t oid, uint64_t applied,
-	uint32_t size, struct arena *arena)
+static struct history_req ask_history(
+	struct storage *s, uint64_t oid, uint64_t applied, uint32_t size, struct arena *arena)
 {
 	struct test_exec x = TEST_EXEC;
-	struct history_req r = { .exec = &x.base, .done = history_answered, .oid = oid,
-		.applied = applied, .size = size, .arena = arena };
+	struct history_req r = { .exec = &x.base,
+		.done = history_answered,
+		.oid = oid,
+		.applied = applied,
+		.size = size,
+		.arena = arena };
 
 	s->ops->history(s, &r);
 	test_exec_run(&x);
@@ -147,8 +151,7 @@ static struct history_req ask_history(struct storage *s, uint64_t oid, uint64_t 
 	return r;
 }
 
-static void describe_history(
-	struct storage *s, uint64_t oid, uint32_t n, char *out, size_t room)
+static void describe_history(struct storage *s, uint64_t oid, uint32_t n, char *out, size_t room)
 {
 	struct arena arena = ARENA_INIT(0);
 	struct history_req r = ask_history(s, oid, TID_MAX, 100, &arena);
@@ -183,7 +186,7 @@ static void check_answer(struct storage *s, char *line)
 		r = test_load(s, LOAD_TID, oid, 0, TID_MAX);
 		describe_load(&r, got, sizeof(got));
 	} else if (sscanf(line, "history %lx %u %*x %399[^\n]", &oid, &n, expected) == 3 ||
-		sscanf(line, "history %lx %399[^\n]", &oid, expected) == 2) {
+		   sscanf(line, "history %lx %399[^\n]", &oid, expected) == 2) {
 		describe_history(s, oid, n, got, sizeof(got));
 	} else if (sscanf(line, "last %399[^\n]", expected) == 1) {
 		snprintf(got, sizeof(got), "%016lx", pubchain_last_tid(&s->pubs));
@@ -268,8 +271,8 @@ static void test_recent(void **state)
 	pub_cursor_attach(&s->pubs, &cur);
 	assert_false(pubchain_since(
 		&s->pubs, &cur, UINT64_C(0x0400000affffffff), add_change, &c, &last));
-	assert_true(
-		pubchain_since(&s->pubs, &cur, UINT64_C(0x0400000b00000000), add_change, &c, &last));
+	assert_true(pubchain_since(
+		&s->pubs, &cur, UINT64_C(0x0400000b00000000), add_change, &c, &last));
 	assert_true(last == UINT64_C(0x0400000e00000000));
 	assert_string_equal(c.text, " 0000000000000001 0000000000000001 0000000000000001");
 	pub_cursor_detach(&s->pubs, &cur);
@@ -394,7 +397,7 @@ static void test_checked_and_dropped(void **state)
 	t->recs[1].dropped = true;
 	test_store(t, 2, 0, "two");
 	commit(s, t);
-	assert_int_equal(atomic_load(&s->pubs.newest)->n_oids, 1); /* T11 */
+	assert_int_equal(atomic_load(&s->pubs.newest)->n_oids, 1);  /* T11 */
 	assert_int_equal(atomic_load(&s->pubs.newest)->oids[0], 2); /* T10 */
 	assert_int_equal(atomic_load(&s->pubs.newest)->origin, 42);
 	assert_int_equal(atomic_load(&s->pubs.newest)->length, 2);
@@ -489,8 +492,9 @@ static void test_quota(void **state)
 
 	o.quota_bytes = 200;
 	s = open_with(&o);
-	commit_one(s, 1, 0, "a record that starts below the quota and ends above it is taken ........"
-			    "..........................................................................");
+	commit_one(s, 1, 0,
+		"a record that starts below the quota and ends above it is taken ........"
+		"..........................................................................");
 	test_store(t, 2, 0, "no");
 	assert_int_equal(vote_and_abort(s, t), ERR_QUOTA);
 	txn_free(t);
@@ -588,8 +592,12 @@ static void test_nested_load(void **state)
 
 	commit_one(s, 1, 0, "one");
 	commit_one(s, 2, 0, "two");
-	n.r = (struct load_req){ .exec = &x.base, .done = nested_done, .kind = LOAD_BEFORE, .oid = 1,
-		.tid = TID_MAX, .applied = TID_MAX };
+	n.r = (struct load_req){ .exec = &x.base,
+		.done = nested_done,
+		.kind = LOAD_BEFORE,
+		.oid = 1,
+		.tid = TID_MAX,
+		.applied = TID_MAX };
 	s->ops->load(s, &n.r);
 	assert_true(n.right);
 	assert_int_equal(x.submitted, 0); /* all inline */
@@ -630,8 +638,12 @@ static void test_long_history(void **state)
 	struct arena arena = ARENA_INIT(0);
 	uint64_t first = commit_one(s, 1, 0, "first");
 	struct test_exec x = TEST_EXEC;
-	struct load_req r = { .exec = &x.base, .done = test_load_done, .kind = LOAD_BEFORE, .oid = 1,
-		.tid = first + 1, .applied = TID_MAX };
+	struct load_req r = { .exec = &x.base,
+		.done = test_load_done,
+		.kind = LOAD_BEFORE,
+		.oid = 1,
+		.tid = first + 1,
+		.applied = TID_MAX };
 	struct history_req h;
 	uint64_t tid = first;
 
@@ -677,8 +689,12 @@ static void load_head(struct storage *s, uint64_t oid, uint64_t applied, struct 
 {
 	struct test_exec x = TEST_EXEC;
 
-	*p = (struct pair_load){ .r = { .exec = &x.base, .done = copy_head, .kind = LOAD_BEFORE,
-					 .oid = oid, .tid = TID_MAX, .applied = applied } };
+	*p = (struct pair_load){ .r = { .exec = &x.base,
+					 .done = copy_head,
+					 .kind = LOAD_BEFORE,
+					 .oid = oid,
+					 .tid = TID_MAX,
+					 .applied = applied } };
 	s->ops->load(s, &p->r);
 	test_exec_run(&x);
 	p->r.exec = NULL;
@@ -818,7 +834,8 @@ static void test_stale_index(void **state)
 	size_t len;
 	uint8_t *index;
 
-	commit_one(s, 1, 0, "one, and some more bytes so that an index is worth it at all ........");
+	commit_one(
+		s, 1, 0, "one, and some more bytes so that an index is worth it at all ........");
 	commit_one(s, 2, 0, "two");
 	s->ops->close(s);
 	index = test_read_file(test_path(*state, ".index"), &len);
@@ -837,7 +854,8 @@ static void test_stale_index(void **state)
 	test_write_file(test_path(*state, ".index"), index, len);
 	s = open_in(*state);
 	assert_non_null(strstr(logged, "Ignoring index"));
-	assert_current(s, 1, "one, and some more bytes so that an index is worth it at all ........", 0);
+	assert_current(
+		s, 1, "one, and some more bytes so that an index is worth it at all ........", 0);
 	assert_current(s, 2, "two", 0);
 	assert_current(s, 3, "three", 0);
 	s->ops->close(s);

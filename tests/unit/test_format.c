@@ -15,9 +15,8 @@ static void test_magic(void **state)
 /* As struct.pack('>8sQcHHH', ...) in Python lays it out. */
 static void test_txn_header(void **state)
 {
-	static const uint8_t bytes[FS_TXN_HEADER_LEN] = {
-		1, 2, 3, 4, 5, 6, 7, 8, /* tid */
-		0, 0, 0, 0, 0, 0, 1, 0, /* tlen */
+	static const uint8_t bytes[FS_TXN_HEADER_LEN] = { 1, 2, 3, 4, 5, 6, 7, 8, /* tid */
+		0, 0, 0, 0, 0, 0, 1, 0,                                           /* tlen */
 		' ', 0, 3, 0, 4, 1, 5 };
 	struct fs_txn_header h;
 	uint8_t out[FS_TXN_HEADER_LEN];
@@ -37,11 +36,10 @@ static void test_txn_header(void **state)
 
 static void test_rec_header(void **state)
 {
-	static const uint8_t bytes[FS_REC_HEADER_LEN] = {
-		0, 0, 0, 0, 0, 0, 0, 9, /* oid */
-		1, 2, 3, 4, 5, 6, 7, 8, /* tid */
-		0, 0, 0, 0, 0, 0, 2, 0, /* prev */
-		0, 0, 0, 0, 0, 0, 3, 0, /* tloc */
+	static const uint8_t bytes[FS_REC_HEADER_LEN] = { 0, 0, 0, 0, 0, 0, 0, 9, /* oid */
+		1, 2, 3, 4, 5, 6, 7, 8,                                           /* tid */
+		0, 0, 0, 0, 0, 0, 2, 0,                                           /* prev */
+		0, 0, 0, 0, 0, 0, 3, 0,                                           /* tloc */
 		0, 0, 0, 0, 0, 0, 0, 0, 0, 7 };
 	struct fs_rec_header h;
 	uint8_t out[FS_REC_HEADER_LEN];

@@ -75,7 +75,8 @@ static void test_save_as_python(void **state)
 /* As Python 2 wrote it: protocol 1, str. */
 static void test_old_protocol(void **state)
 {
-	static const char bytes[] = "J\x00\x00\x01\x00.(U\x06\0\0\0\0\0\1q\1U\x08\0\2\0\0\0\0\1\0q\2tq\3.N.";
+	static const char bytes[] =
+		"J\x00\x00\x01\x00.(U\x06\0\0\0\0\0\1q\1U\x08\0\2\0\0\0\0\1\0q\2tq\3.N.";
 	struct index *ix = NULL;
 	struct err e = ERR_INIT;
 	char *path = test_path(*state, ".index");
@@ -155,8 +156,8 @@ static void test_large(void **state)
 	clock_gettime(CLOCK_MONOTONIC, &a);
 	assert_int_equal(index_file_load(path, &again, &pos, &e), OK);
 	clock_gettime(CLOCK_MONOTONIC, &b);
-	print_message("1,000,000 objects: %.1f ms\n", (double)(b.tv_sec - a.tv_sec) * 1e3 +
-			(double)(b.tv_nsec - a.tv_nsec) / 1e6);
+	print_message("1,000,000 objects: %.1f ms\n",
+		(double)(b.tv_sec - a.tv_sec) * 1e3 + (double)(b.tv_nsec - a.tv_nsec) / 1e6);
 	assert_true((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 < 1000);
 	assert_int_equal(index_count(again), 1000000);
 	assert_int_equal(index_get(again, 999999), 999999 * 300 + 4);
@@ -168,10 +169,13 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_load_python),
-		cmocka_unit_test_setup_teardown(test_save_as_python, test_dir_setup, test_dir_teardown),
-		cmocka_unit_test_setup_teardown(test_old_protocol, test_dir_setup, test_dir_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_save_as_python, test_dir_setup, test_dir_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_old_protocol, test_dir_setup, test_dir_teardown),
 		cmocka_unit_test_setup_teardown(test_damaged, test_dir_setup, test_dir_teardown),
-		cmocka_unit_test_setup_teardown(test_failed_save, test_dir_setup, test_dir_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_failed_save, test_dir_setup, test_dir_teardown),
 		cmocka_unit_test_setup_teardown(test_large, test_dir_setup, test_dir_teardown),
 	};
 

@@ -291,8 +291,8 @@ enum { OBJECTS = 6 };
 
 /* What the client side knows. */
 struct model {
-	uint64_t acked[OBJECTS];  /* number of the last acknowledged revision */
-	uint64_t sent[OBJECTS];   /* and of the last one that may be there */
+	uint64_t acked[OBJECTS]; /* number of the last acknowledged revision */
+	uint64_t sent[OBJECTS];  /* and of the last one that may be there */
 	uint64_t serial[OBJECTS];
 	uint64_t last_acked_tid;
 };
@@ -316,8 +316,7 @@ static void settle_model(struct model *m, struct pending *p, uint64_t oid)
 	if (p->o.rc == OK) { /* else the power went, and it may be there or not */
 		m->acked[oid] = m->sent[oid];
 		m->serial[oid] = p->t->tid;
-		m->last_acked_tid =
-			p->t->tid > m->last_acked_tid ? p->t->tid : m->last_acked_tid;
+		m->last_acked_tid = p->t->tid > m->last_acked_tid ? p->t->tid : m->last_acked_tid;
 	}
 	txn_free(p->t);
 	p->t = NULL;
@@ -363,7 +362,8 @@ static void check(struct storage *s, struct model *m)
 			m->serial[oid] = 0;
 		} else {
 			assert_int_equal(r.rc, OK);
-			assert_int_equal(sscanf((const char *)r.data.data, "%lu %lu", &got_oid, &n), 2);
+			assert_int_equal(
+				sscanf((const char *)r.data.data, "%lu %lu", &got_oid, &n), 2);
 			assert_true(n >= m->acked[oid] && n <= m->sent[oid]);
 			assert_true(slice_is(r.data, revision_text(oid, n, text)));
 			m->serial[oid] = r.serial;

@@ -131,8 +131,9 @@ static void test_history(void **state)
 	struct arena arena = ARENA_INIT(0);
 	uint64_t tid1 = commit_one(s, 1, 0, "one");
 	uint64_t tid2 = commit_one(s, 1, tid1, "two!");
-	struct history_req r = { .done = answered, .oid = 1, .applied = tid2, .size = 5,
-		.arena = &arena };
+	struct history_req r = {
+		.done = answered, .oid = 1, .applied = tid2, .size = 5, .arena = &arena
+	};
 
 	commit_one(s, 1, tid2, "three");
 	s->ops->history(s, &r);

@@ -16,8 +16,9 @@ struct image {
 static void put_txn(struct image *im, uint64_t tid, uint8_t status, uint64_t oid, size_t len)
 {
 	uint64_t start = im->bytes.len;
-	struct fs_txn_header h = { .tid = tid, .status = status,
-		.tlen = FS_TXN_HEADER_LEN + FS_REC_HEADER_LEN + len };
+	struct fs_txn_header h = {
+		.tid = tid, .status = status, .tlen = FS_TXN_HEADER_LEN + FS_REC_HEADER_LEN + len
+	};
 	struct fs_rec_header r = { .oid = oid, .tid = tid, .tloc = start, .plen = len };
 
 	im->start[im->n++] = start;
@@ -48,8 +49,8 @@ struct opened {
 	struct err e;
 };
 
-static int scan_from(const struct image *im, struct test_dir *d, uint64_t start, uint64_t ltid,
-	struct opened *o)
+static int scan_from(
+	const struct image *im, struct test_dir *d, uint64_t start, uint64_t ltid, struct opened *o)
 {
 	o->e.text[0] = 0;
 	test_write_file(d->data, im->bytes.data, im->bytes.len);

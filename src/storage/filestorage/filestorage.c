@@ -13,6 +13,7 @@
 #include "storage/filestorage/lock_file.h"
 
 /* T57: what ZODB's FileStorage provides, in the order of its resolution. */
+/* clang-format off */
 static const char *const interfaces[] = {
 	"ZODB.interfaces", "IStorageRestoreable",
 	"ZODB.interfaces", "IStorageIteration",
@@ -23,6 +24,7 @@ static const char *const interfaces[] = {
 	"zope.interface", "Interface",
 	NULL,
 };
+/* clang-format on */
 
 void fs_log(struct filestorage *fs, int level, const char *fmt, ...)
 {
@@ -215,7 +217,8 @@ static int check_no_remains(const char *path, struct err *e)
 		snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
 		if (stat(name, &st) == 0)
 			return err_set(e, ERR_CORRUPT,
-				"there is no '%s', but a '%s', which a pack left behind: move the one "
+				"there is no '%s', but a '%s', which a pack left behind: move the "
+				"one "
 				"that is whole (.pack if it is there, else .old) to '%s'",
 				path, name, path);
 	}

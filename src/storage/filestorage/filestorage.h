@@ -17,11 +17,11 @@
 #include "storage/storage.h"
 
 struct filestorage_options {
-	const char *path;       /* of the data file */
-	bool create;            /* start empty although a file is there, as ZODB's create=True */
-	bool read_only;         /* no lock file, nothing is written; the file must exist */
-	uint64_t quota_bytes;   /* 0: none */
-	uint32_t recent_txns;   /* invalidation-queue-size */
+	const char *path;     /* of the data file */
+	bool create;          /* start empty although a file is there, as ZODB's create=True */
+	bool read_only;       /* no lock file, nothing is written; the file must exist */
+	uint64_t quota_bytes; /* 0: none */
+	uint32_t recent_txns; /* invalidation-queue-size */
 	const struct clock *clock;
 	/** Log lines of opening and of the writer's failures; may be NULL. Level as base/log.h. */
 	void (*log)(void *ctx, int level, const char *text);

@@ -9,16 +9,16 @@ enum {
 	FS_MAGIC_LEN = 4,
 	FS_TXN_HEADER_LEN = 23,
 	FS_REC_HEADER_LEN = 42,
-	FS_FIRST_TXN = 4,   /* offset of the first transaction */
-	FS_STATUS_OFF = 16, /* of the status byte in a transaction header */
+	FS_FIRST_TXN = 4,      /* offset of the first transaction */
+	FS_STATUS_OFF = 16,    /* of the status byte in a transaction header */
 	FS_STRING_MAX = 65535, /* bytes of user, description, extension (T59) */
 };
 
 /** A transaction header; the three strings follow it, then records, then tlen again. */
 struct fs_txn_header {
 	uint64_t tid;
-	uint64_t tlen;   /* length of the transaction record less 8 (the second tlen) */
-	uint8_t status;  /* ' ' complete, 'p' packed, 'c' not finished, 'u' undone long ago */
+	uint64_t tlen;  /* length of the transaction record less 8 (the second tlen) */
+	uint8_t status; /* ' ' complete, 'p' packed, 'c' not finished, 'u' undone long ago */
 	uint16_t ulen;
 	uint16_t dlen;
 	uint16_t elen;
@@ -27,10 +27,10 @@ struct fs_txn_header {
 struct fs_rec_header {
 	uint64_t oid;
 	uint64_t tid;
-	uint64_t prev;   /* offset of the object's previous record, 0: none */
-	uint64_t tloc;   /* offset of its transaction */
-	uint64_t plen;   /* data bytes that follow; 0: an 8 byte back-pointer follows */
-	uint16_t vlen;   /* must be 0 */
+	uint64_t prev; /* offset of the object's previous record, 0: none */
+	uint64_t tloc; /* offset of its transaction */
+	uint64_t plen; /* data bytes that follow; 0: an 8 byte back-pointer follows */
+	uint16_t vlen; /* must be 0 */
 };
 
 /** True for "FS21" and "FS30". */

@@ -19,7 +19,7 @@
 struct filestorage {
 	struct storage base;
 	struct filestorage_options options;
-	char *path;                /* NULL: a core, which saves no index and no tail */
+	char *path; /* NULL: a core, which saves no index and no tail */
 	struct disk_file *file;
 	struct index *index;
 	struct log_writer *writer; /* NULL when read-only */

@@ -4,8 +4,7 @@
 
 typedef unsigned long long ull;
 
-static int read_exactly(
-	struct filestorage *fs, uint64_t off, void *p, size_t n, struct err *e)
+static int read_exactly(struct filestorage *fs, uint64_t off, void *p, size_t n, struct err *e)
 {
 	size_t got;
 	int rc = fs->file->ops->pread(fs->file, p, n, off, true, &got, e);
@@ -31,8 +30,7 @@ static int read_strings(struct filestorage *fs, uint64_t tloc, struct arena *are
 	p = arena_alloc(arena, (size_t)h.ulen + h.dlen + h.elen);
 	if (!p)
 		return err_set(e, ERR_NOMEM, "no memory for a history");
-	rc = read_exactly(
-		fs, tloc + FS_TXN_HEADER_LEN, p, (size_t)h.ulen + h.dlen + h.elen, e);
+	rc = read_exactly(fs, tloc + FS_TXN_HEADER_LEN, p, (size_t)h.ulen + h.dlen + h.elen, e);
 	it->user = slice_of(p, h.ulen);
 	it->desc = slice_of(p + h.ulen, h.dlen);
 	it->ext = slice_of(p + h.ulen + h.dlen, h.elen);

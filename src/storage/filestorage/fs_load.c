@@ -7,10 +7,10 @@
 
 enum {
 	HEADER_ROOM = FS_REC_HEADER_LEN + 8, /* header and back-pointer: no record is shorter */
-	FIRST_READ = 4096,   /* header and data of most objects */
+	FIRST_READ = 4096,                   /* header and data of most objects */
 	SCRATCH = 64 << 10,
-	HOPS_INLINE = 64,    /* older revisions looked at on the caller's loop (T21) */
-	HOPS_EAGER = 4,      /* read with their data */
+	HOPS_INLINE = 64, /* older revisions looked at on the caller's loop (T21) */
+	HOPS_EAGER = 4,   /* read with their data */
 };
 
 typedef unsigned long long ull;
@@ -43,11 +43,13 @@ int fs_check_record(const struct filestorage *fs, uint64_t off, uint64_t oid,
 
 	if (h->oid != oid)
 		return err_set(e, ERR_CORRUPT,
-			"damaged at %llu: a record of object %016llx was expected, it is of %016llx",
+			"damaged at %llu: a record of object %016llx was expected, it is of "
+			"%016llx",
 			(ull)off, (ull)oid, (ull)h->oid);
 	if (h->prev >= off || h->plen > end || off + FS_REC_HEADER_LEN + h->plen > end)
 		return err_set(e, ERR_CORRUPT,
-			"damaged at %llu: the record's predecessor at %llu or its length %llu cannot be",
+			"damaged at %llu: the record's predecessor at %llu or its length %llu "
+			"cannot be",
 			(ull)off, (ull)h->prev, (ull)h->plen);
 	return OK;
 }
@@ -64,7 +66,6 @@ static int read_some(struct filestorage *fs, uint64_t off, uint8_t *p, size_t n,
 				   (ull)off)
 			 : ERR_AGAIN;
 }
-
 
 int fs_read_record(struct filestorage *fs, uint64_t off, uint64_t oid, bool may_block,
 	struct fs_rec_header *ret, uint64_t *ret_back, struct err *e)
@@ -187,9 +188,10 @@ static int get_data(struct filestorage *fs, struct load_req *r, struct place *pl
 	rc = fs->file->ops->pread(
 		fs->file, p, len, c->off + FS_REC_HEADER_LEN, pl->may_block, &got, e);
 	if (rc == OK && got < len)
-		rc = pl->may_block ? err_set(e, ERR_CORRUPT,
-					     "damaged: the file ends in the record at %llu", (ull)c->off)
-				   : ERR_AGAIN;
+		rc = pl->may_block
+			     ? err_set(e, ERR_CORRUPT,
+				       "damaged: the file ends in the record at %llu", (ull)c->off)
+			     : ERR_AGAIN;
 	if (rc == OK)
 		r->data = slice_of(p, len);
 	return rc;

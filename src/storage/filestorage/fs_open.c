@@ -47,7 +47,8 @@ void fs_save_index(struct filestorage *fs)
 	if (!index_path(fs, path, sizeof(path)))
 		return;
 	if (index_file_save(path, fs->index, fs_end(fs), &e) != OK)
-		fs_log(fs, LOG_WARNING, "%s", e.text); /* T24: slow to start the next time, no more */
+		fs_log(fs, LOG_WARNING, "%s",
+			e.text); /* T24: slow to start the next time, no more */
 }
 
 static int cut_tail(struct filestorage *fs, const struct recovery *r, struct err *e)
@@ -142,7 +143,8 @@ static int list_records(struct scan *s, uint64_t start, const struct fs_txn_head
 		fs_rec_header_get(p, &r);
 		if (r.plen > end - at || fs_rec_size(&r) > end - at)
 			return err_set(e, ERR_CORRUPT,
-				"damaged at %llu: a record that is longer than its transaction", (ull)at);
+				"damaged at %llu: a record that is longer than its transaction",
+				(ull)at);
 		rc = list_add(l, r.oid, e);
 		at += fs_rec_size(&r);
 	}
@@ -151,8 +153,8 @@ static int list_records(struct scan *s, uint64_t start, const struct fs_txn_head
 }
 
 /* The transaction that ends at *pos; moves *pos to its start. */
-static int read_back(struct scan *s, uint64_t *pos, struct oid_list *l, uint64_t *ret_tid,
-	struct err *e)
+static int read_back(
+	struct scan *s, uint64_t *pos, struct oid_list *l, uint64_t *ret_tid, struct err *e)
 {
 	struct fs_txn_header h;
 	const uint8_t *p;
@@ -171,14 +173,14 @@ static int read_back(struct scan *s, uint64_t *pos, struct oid_list *l, uint64_t
 		return rc;
 	fs_txn_header_get(p, &h);
 	if (h.tlen != tlen || tlen < fs_txn_header_size(&h))
-		return err_set(e, ERR_CORRUPT, "damaged at %llu: the lengths of a transaction differ",
-			(ull)*pos);
+		return err_set(e, ERR_CORRUPT,
+			"damaged at %llu: the lengths of a transaction differ", (ull)*pos);
 	*ret_tid = h.tid;
 	return list_records(s, *pos, &h, l, e);
 }
 
-static int seed_one(struct filestorage *fs, const struct oid_list *l, uint64_t tid, uint64_t end,
-	struct err *e)
+static int seed_one(
+	struct filestorage *fs, const struct oid_list *l, uint64_t tid, uint64_t end, struct err *e)
 {
 	struct publication *p = publication_new(l->n);
 

@@ -76,8 +76,8 @@ static int add_conflict(struct vote_req *v, const struct conflict *c)
 	return OK;
 }
 
-static int check_new(const struct txn_rec *rec, struct conflict *c, bool *ret_conflict,
-	struct err *e)
+static int check_new(
+	const struct txn_rec *rec, struct conflict *c, bool *ret_conflict, struct err *e)
 {
 	if (rec->op == TXN_CHECK)
 		c->missing = *ret_conflict = true;
@@ -224,8 +224,8 @@ static void keep_oids(struct filestorage *fs, const struct txn *t)
 
 		if (t->recs[i].op != TXN_STORE || t->recs[i].oid > NEW_OID_MAX)
 			continue;
-		while (next <= t->recs[i].oid && !atomic_compare_exchange_weak(&fs->next_oid, &next,
-							  t->recs[i].oid + 1))
+		while (next <= t->recs[i].oid &&
+			!atomic_compare_exchange_weak(&fs->next_oid, &next, t->recs[i].oid + 1))
 			;
 	}
 }

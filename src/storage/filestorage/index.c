@@ -12,9 +12,11 @@
 enum {
 	PAGE_BITS = 7,
 	PAGE_OIDS = 1 << PAGE_BITS,
-	PAGE_MIN = 36,      /* oids of a range that are worth a page: 1 KiB / 36 is below 32 bytes each */
+	PAGE_MIN =
+		36, /* oids of a range that are worth a page: 1 KiB / 36 is below 32 bytes each */
 	SEGMENT_SLOTS = 256,
-	SEGMENT_FULL = 240, /* split above: probes stay short, and segments 54% full or more on average */
+	SEGMENT_FULL =
+		240, /* split above: probes stay short, and segments 54% full or more on average */
 	DEPTH_MAX = 32,
 };
 
@@ -27,7 +29,7 @@ struct page_table {
 	struct page_table *retired; /* I2 */
 	uint64_t mask;
 	struct {
-		_Atomic(uint64_t) key;   /* range number + 1; 0: free */
+		_Atomic(uint64_t) key; /* range number + 1; 0: free */
 		_Atomic(struct page *) page;
 	} slots[];
 };
@@ -351,7 +353,8 @@ static int promote(struct index *ix, struct segment *s, uint32_t *ret_n)
 	*ret_n = 0;
 	qsort(entries, n, sizeof(entries[0]), by_oid);
 	for (i = 0; i < n; i = end) {
-		for (end = i; end < n && entries[end].oid >> PAGE_BITS == entries[i].oid >> PAGE_BITS;)
+		for (end = i;
+			end < n && entries[end].oid >> PAGE_BITS == entries[i].oid >> PAGE_BITS;)
 			end++;
 		if (end - i >= PAGE_MIN && rc == OK) {
 			rc = promote_run(ix, entries + i, end - i);
@@ -522,8 +525,8 @@ int index_prepare(struct index *ix, const uint64_t *oids, size_t n)
 	for (i = 0; rc == OK && i < n; i = end) {
 		uint64_t range = oids[i] >> PAGE_BITS;
 
-		for (end = i + 1; end < n && oids[end] >> PAGE_BITS == range &&
-			oids[end] > oids[end - 1];)
+		for (end = i + 1;
+			end < n && oids[end] >> PAGE_BITS == range && oids[end] > oids[end - 1];)
 			end++;
 		if (end - i >= PAGE_MIN && oids[end - 1] != UINT64_MAX)
 			rc = prepare_run(ix, range);

@@ -36,7 +36,7 @@ enum item_type {
 struct item {
 	enum item_type type;
 	uint64_t num;
-	struct slice s;  /* ITEM_STRING; of ITEM_PAIR the first */
+	struct slice s; /* ITEM_STRING; of ITEM_PAIR the first */
 	struct slice s2;
 };
 
@@ -156,7 +156,7 @@ static bool step(struct reader *r)
 
 	switch (op ? *op : 0) {
 	case 0x80: /* PROTO */
-	case 'q': /* BINPUT */
+	case 'q':  /* BINPUT */
 		take(r, 1);
 		break;
 	case 'r': /* LONG_BINPUT */
@@ -250,7 +250,8 @@ static int read_bucket(struct index *ix, const struct item *it, uint64_t *oids, 
 
 	if (it->s.len != PREFIX_LEN || it->s2.len % ENTRY_LEN || n > BUCKET_MAX)
 		return err_set(e, ERR_FORMAT,
-			"a bucket has a prefix of %zu and a content of %zu bytes, %d and a multiple of "
+			"a bucket has a prefix of %zu and a content of %zu bytes, %d and a "
+			"multiple of "
 			"%d were expected",
 			it->s.len, it->s2.len, PREFIX_LEN, ENTRY_LEN);
 	prefix = get_prefix(it->s.data);
@@ -289,7 +290,8 @@ static int read_all(struct slice in, struct index *ix, uint64_t *ret_pos, struct
 			goto out;
 	}
 	if (rc == OK && it.type != ITEM_NONE)
-		rc = err_set(e, ERR_FORMAT, "the pickle that ends at %zu is no pair and not None", r.at);
+		rc = err_set(
+			e, ERR_FORMAT, "the pickle that ends at %zu is no pair and not None", r.at);
 	if (rc == OK)
 		*ret_pos = pos;
 out:
@@ -351,7 +353,7 @@ struct writer {
 	int fd;
 	uint64_t written;
 	struct buf out;
-	uint64_t prefix;   /* of the bucket being filled */
+	uint64_t prefix; /* of the bucket being filled */
 	struct buf suffixes;
 	struct buf offsets;
 };

@@ -32,7 +32,7 @@ static bool is_at(int fd, const char *path)
 	struct stat ours, theirs;
 
 	return fstat(fd, &ours) == 0 && stat(path, &theirs) == 0 && ours.st_dev == theirs.st_dev &&
-		ours.st_ino == theirs.st_ino;
+	       ours.st_ino == theirs.st_ino;
 }
 
 static int write_pid(int fd, struct err *e)

@@ -528,8 +528,7 @@ bool log_writer_push(struct log_writer *w, struct txn *t)
 	return was_empty;
 }
 
-struct log_writer *log_writer_new(
-	const struct log_writer_env *env, uint64_t end, uint64_t last_tid)
+struct log_writer *log_writer_new(const struct log_writer_env *env, uint64_t end, uint64_t last_tid)
 {
 	struct log_writer *w = mem_zalloc(1, sizeof(*w));
 

@@ -13,11 +13,13 @@
 #include "storage/filestorage/scan.h"
 
 enum {
-	CHECK_RECORDS = 5,     /* how many the index must know for sure: FileStorage's number */
-	INDEX_POS_MIN = 100,   /* FileStorage believes in no index of a smaller file */
-	SECTOR = 512,          /* what a disk loses is a multiple of it */
+	CHECK_RECORDS = 5,   /* how many the index must know for sure: FileStorage's number */
+	INDEX_POS_MIN = 100, /* FileStorage believes in no index of a smaller file */
+	SECTOR = 512,        /* what a disk loses is a multiple of it */
 	COPY_CHUNK = 1 << 20,
-	LOST_MAX = 64 << 20,   /* no two batches of the log writer are larger, but for one large transaction */
+	LOST_MAX =
+		64
+		<< 20, /* no two batches of the log writer are larger, but for one large transaction */
 };
 
 typedef unsigned long long ull;
@@ -66,7 +68,8 @@ static int check_records(struct scan *s, const struct index *ix, uint64_t pos,
 		if (r.tloc != pos || r.plen > end - at || fs_rec_size(&r) > end - at)
 			return not_ours(e, at, "is no record");
 		if (index_get(ix, r.oid) != at)
-			return not_ours(e, at, "is the newest record of an object it has elsewhere");
+			return not_ours(
+				e, at, "is the newest record of an object it has elsewhere");
 		++*checked;
 		at += fs_rec_size(&r);
 	}
@@ -74,8 +77,7 @@ static int check_records(struct scan *s, const struct index *ix, uint64_t pos,
 }
 
 /* One transaction back from *pos. */
-static int check_txn_before(
-	struct scan *s, uint64_t *pos, struct fs_txn_header *ret, struct err *e)
+static int check_txn_before(struct scan *s, uint64_t *pos, struct fs_txn_header *ret, struct err *e)
 {
 	uint64_t tlen;
 	int rc = read_num(s, *pos - 8, &tlen, e);
@@ -117,8 +119,8 @@ static int check_index(
 	return rc;
 }
 
-int recovery_check_index(struct disk_file *f, const struct index *ix, uint64_t pos,
-	uint64_t *ret_tid, struct err *e)
+int recovery_check_index(
+	struct disk_file *f, const struct index *ix, uint64_t pos, uint64_t *ret_tid, struct err *e)
 {
 	struct scan s = { 0 };
 	uint64_t size;
@@ -142,13 +144,13 @@ int recovery_check_index(struct disk_file *f, const struct index *ix, uint64_t p
 struct pass {
 	struct scan scan;
 	struct index *ix;
-	uint64_t pos;  /* of the transaction at hand */
+	uint64_t pos; /* of the transaction at hand */
 	uint64_t ltid;
 	uint64_t *oids; /* records of the transaction at hand */
 	uint64_t *offs;
 	size_t n;
 	size_t room;
-	bool torn;     /* what starts at pos is a tail */
+	bool torn; /* what starts at pos is a tail */
 	struct recovery *ret;
 };
 
@@ -179,7 +181,8 @@ static int last_txn(struct pass *p, bool *ret_found, uint64_t *ret_start, struct
 	rc = read_txn(&p->scan, *ret_start, &h, e);
 	if (rc == OK)
 		*ret_found = h.tlen == tlen && fs_txn_header_size(&h) <= tlen &&
-			(h.status == ' ' || h.status == 'p' || h.status == 'u') && h.tid > p->ltid;
+			     (h.status == ' ' || h.status == 'p' || h.status == 'u') &&
+			     h.tid > p->ltid;
 	return rc;
 }
 
@@ -248,8 +251,7 @@ static int grow(struct pass *p, struct err *e)
 }
 
 /* The record at @at; *ret_size is its length. */
-static int scan_record(
-	struct pass *p, uint64_t at, uint64_t end, uint64_t *ret_size, struct err *e)
+static int scan_record(struct pass *p, uint64_t at, uint64_t end, uint64_t *ret_size, struct err *e)
 {
 	struct fs_rec_header r;
 	const uint8_t *b;
@@ -264,7 +266,8 @@ static int scan_record(
 	if (r.tloc != p->pos)
 		return corrupt(p, at, e, "a record that points to another transaction");
 	if (r.vlen)
-		return corrupt(p, at, e, "a record of a version, which no release supports any more");
+		return corrupt(
+			p, at, e, "a record of a version, which no release supports any more");
 	if (r.plen > end - at || fs_rec_size(&r) > end - at)
 		return corrupt(p, at, e, "a record that is longer than its transaction");
 	if (r.prev >= at)
@@ -365,11 +368,13 @@ static int check_magic(struct disk_file *f, uint64_t size, uint64_t start, struc
 		return rc;
 	if (got < sizeof(magic) || !fs_magic_ok(magic))
 		return err_set(e, ERR_FORMAT,
-			"this is no FileStorage: its first bytes are '%.*s', FS30 or FS21 was expected",
+			"this is no FileStorage: its first bytes are '%.*s', FS30 or FS21 was "
+			"expected",
 			(int)got, (const char *)magic);
 	if (size < start)
-		return err_set(e, ERR_FORMAT, "the file has %llu bytes, at least %llu were expected",
-			(ull)size, (ull)start);
+		return err_set(e, ERR_FORMAT,
+			"the file has %llu bytes, at least %llu were expected", (ull)size,
+			(ull)start);
 	return OK;
 }
 
@@ -442,8 +447,8 @@ static int copy_tail(struct disk_file *f, const struct recovery *r, int fd, stru
 	return rc == OK ? os_fsync(fd, e) : rc;
 }
 
-int recovery_cut_tail(struct disk_file *f, const char *path, const struct recovery *r,
-	char *name, size_t room, struct err *e)
+int recovery_cut_tail(struct disk_file *f, const char *path, const struct recovery *r, char *name,
+	size_t room, struct err *e)
 {
 	int fd = -1;
 	int rc = open_saved(path, name, room, &fd, e);

@@ -13,12 +13,12 @@
 #include "storage/filestorage/index.h"
 
 struct recovery {
-	uint64_t end;      /* whole transactions end here */
-	uint64_t size;     /* the file's; > end: a tail to cut */
+	uint64_t end;  /* whole transactions end here */
+	uint64_t size; /* the file's; > end: a tail to cut */
 	uint64_t last_tid;
 	uint64_t max_oid;
-	bool empty;        /* the file had no bytes: the magic is to be written */
-	char why[160];     /* when size > end: what the tail looks like, with its offset */
+	bool empty;    /* the file had no bytes: the magic is to be written */
+	char why[160]; /* when size > end: what the tail looks like, with its offset */
 };
 
 /**

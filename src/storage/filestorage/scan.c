@@ -47,7 +47,8 @@ int scan_get(struct scan *s, uint64_t off, size_t n, const uint8_t **ret, struct
 
 	CHECK(n <= SCAN_MAX);
 	if (off > s->size || n > s->size - off)
-		return err_set(e, ERR_FORMAT, "the file ends at %llu, %zu bytes at %llu were expected",
+		return err_set(e, ERR_FORMAT,
+			"the file ends at %llu, %zu bytes at %llu were expected",
 			(unsigned long long)s->size, n, (unsigned long long)off);
 	if (off < s->start || off + n > s->start + s->len)
 		rc = fill(s, off, e);

@@ -11,7 +11,7 @@
 
 struct scan {
 	struct disk_file *file;
-	uint64_t size;  /* nothing behind it is read */
+	uint64_t size; /* nothing behind it is read */
 	uint8_t *window;
 	uint64_t start; /* of the window in the file */
 	size_t len;
@@ -25,7 +25,6 @@ void scan_close(struct scan *s);
  * @n bytes (at most 256 KiB) at @off, forward or back; borrowed until the next call.
  * Returns 0; ERR_FORMAT when the file ends before; ERR_IO.
  */
-MUST_CHECK int scan_get(
-	struct scan *s, uint64_t off, size_t n, const uint8_t **ret, struct err *e);
+MUST_CHECK int scan_get(struct scan *s, uint64_t off, size_t n, const uint8_t **ret, struct err *e);
 
 #endif

@@ -50,12 +50,14 @@ enum {
 };
 
 /* T57 */
+/* clang-format off */
 static const char *const interfaces[] = {
 	"ZODB.interfaces", "IStorage",
 	"ZODB.interfaces", "IStorageIteration",
 	"zope.interface", "Interface",
 	NULL,
 };
+/* clang-format on */
 
 static struct mapping *mapping_of(struct storage *s)
 {
@@ -382,8 +384,8 @@ static int prepare_record(struct mapping *m, const struct txn *t, const struct t
 	return OK;
 }
 
-static int prepare(struct mapping *m, const struct txn *t, uint64_t tid, struct prepared *p,
-	struct err *e)
+static int prepare(
+	struct mapping *m, const struct txn *t, uint64_t tid, struct prepared *p, struct err *e)
 {
 	struct buf scratch = BUF_INIT(0);
 	int rc = OK;
