@@ -285,6 +285,7 @@ static void on_commit_reply(struct client *c, bool error, const struct val *v)
 	if (c->commit == COMMIT_VOTE_SENT) {
 		c->n_conflicts += error;
 		c->commit = error ? COMMIT_NONE : COMMIT_HELD;
+		c->held_us = clock_mono_us(c->hub->clock);
 		if (!error)
 			client_on_voted(c);
 	} else if (c->commit == COMMIT_FINISH_SENT) {
@@ -361,7 +362,8 @@ void client_send_some(struct client *c)
 
 	if (!c->session || c->close_asked || n == 0 || !session_wants_input(c->session))
 		return;
-	hub_turn(c->hub); /* as a worker does before input is handled */
+	if (pick(c, 2)) /* something may be published right after a worker has looked */
+		hub_turn(c->hub);
 	session_input(c->session, c->to_server.data, n);
 	memmove(c->to_server.data, c->to_server.data + n, c->to_server.len - n);
 	c->to_server.len -= n;

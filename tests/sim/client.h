@@ -41,6 +41,7 @@ struct client {
 	struct client_load loads[CLIENT_LOADS];
 	enum client_commit commit;
 	uint32_t attempt;
+	uint64_t held_us;        /* when it learned that it holds its objects */
 	struct buf to_server;
 	struct buf from_server;
 	struct arena arena;

@@ -14,7 +14,7 @@
 #include "server/server.h"
 #include "storage/filestorage/fs.h"
 
-enum { CLIENTS = 6, HUBS = 2, JOBS = 64 };
+enum { CLIENTS = 6, HUBS = 2, JOBS = 64, TIMEOUT_US = 30000000 };
 
 struct sim_hub {
 	struct hub hub;
@@ -113,7 +113,7 @@ static void open_world(void)
 {
 	struct filestorage_options fo = { .recent_txns = 1 << 30, .clock = &w.clock };
 	struct server_options so = {
-		.transaction_timeout_us = 30000000, .transaction_timeout_text = "30",
+		.transaction_timeout_us = TIMEOUT_US, .transaction_timeout_text = "30",
 	};
 	const char *id = "1";
 	struct err e = ERR_INIT;
@@ -173,6 +173,18 @@ static void crash(void)
 	open_world();
 }
 
+/* R5: who has held its objects for too long is being closed. */
+static void check_timeouts(struct hub *h)
+{
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		struct client *c = &w.clients[i];
+
+		SIM_CHECK(c->commit != COMMIT_HELD || c->hub != h || c->close_asked ||
+				w.now_us < c->held_us + TIMEOUT_US,
+			"R5: held for %" PRIu64 " us", w.now_us - c->held_us);
+	}
+}
+
 static void step(void)
 {
 	struct client *c = &w.clients[pick(CLIENTS)];
@@ -182,6 +194,7 @@ static void step(void)
 	switch (pick(16)) {
 	case 0:
 		hub_tick(&h->hub);
+		check_timeouts(&h->hub);
 		break;
 	case 1:
 	case 2:
@@ -208,7 +221,7 @@ static void step(void)
 		if (sim_once_in(&w.random, 400))
 			crash();
 		else if (sim_once_in(&w.random, 100))
-			w.now_us += 31000000; /* beyond the transaction timeout */
+			w.now_us += TIMEOUT_US + 1000000; /* beyond the transaction timeout */
 		break;
 	case 9:
 	case 10:
