@@ -1,8 +1,8 @@
 /* The index: oid -> offset of the object's newest record. Readers take no lock.
  *
  * Dense ranges of oids lie in pages of atomic 64-bit entries; scattered ones in a compact
- * hash (at most 32 bytes an object), so that a hostile client cannot make a page per oid. A range
- * becomes a page when enough of its oids are there.
+ * hash (32 bytes an object, a little more in the worst clusters), so that a hostile client
+ * cannot make a page per oid. A range becomes a page when enough of its oids are there.
  *
  * I1  An oid is in its range's page, or, when the range has none, in one segment of the hash.
  * I2  Memory a reader may look at is freed by index_free() only: segments and pages are never given
