@@ -376,7 +376,7 @@ def serve(ensemble, tmp_path):
                             '-C', configuration, program=ZKRUNZEO)
         started.append(server)
         if wait:
-            server.wait_for('listening on 127.0.0.1:')
+            server.wait_for('INFO zkrunzeo zkrunzeo ')  # not the monitor's "listening"
         return server
 
     yield start
