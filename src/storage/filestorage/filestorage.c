@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "storage/filestorage/fs.h"
@@ -127,7 +128,7 @@ static void give_space_back(struct filestorage *fs)
 
 	if (fs->reserved_until > fs_end(fs) &&
 		fs->file->ops->ftruncate(fs->file, fs_end(fs), &e) != OK)
-		fs_log(fs, 30, "cannot give reserved space back: %s", e.text);
+		fs_log(fs, LOG_WARNING, "cannot give reserved space back: %s", e.text);
 }
 
 static void fs_close(struct storage *s)

@@ -149,36 +149,32 @@ static uint64_t txn_bytes(const struct txn *t, uint64_t *ret_last_start)
 	return n + 8;
 }
 
-/* Blocks on the disk up to @need, without a change of the file's size (R6). */
-static int reserve_until(struct filestorage *fs, uint64_t need, struct err *e)
+/* Blocks on the disk from the end to *until, without a change of the file's size (R6); more than
+ * is needed, if there is so much. */
+static int reserve_blocks(struct filestorage *fs, uint64_t *until, struct err *e)
 {
 	struct disk_file *f = fs->file;
 	uint64_t end = fs_end(fs);
-	uint64_t until = need + RESERVE_AHEAD;
-	int rc = f->ops->reserve(f, end, until - end, e);
+	int rc = f->ops->reserve(f, end, *until + RESERVE_AHEAD - end, e);
 
-	if (rc == ERR_NOSPC) {
-		until = need;
-		rc = f->ops->reserve(f, end, until - end, e);
-	}
-	if (rc == OK)
-		fs->reserved_until = until;
+	if (rc == ERR_NOSPC)
+		return f->ops->reserve(f, end, *until - end, e);
+	*until += RESERVE_AHEAD;
 	return rc;
 }
 
-static int reserve_locked(struct filestorage *fs, struct txn *t, bool may_block, struct err *e)
+/* ERR_AGAIN: there are blocks up to reserved_until, *ret_until is needed. The lock is held. */
+static int take_space(struct filestorage *fs, struct txn *t, uint64_t *ret_until, struct err *e)
 {
 	uint64_t base = fs_end(fs) + fs->reserved;
 	uint64_t last_start;
 	uint64_t bytes = txn_bytes(t, &last_start);
-	int rc = OK;
 
 	if (fs->options.quota_bytes && last_start && base + last_start > fs->options.quota_bytes)
 		return err_set(e, ERR_QUOTA, "The storage quota has been exceeded.");
-	if (base + bytes > fs->reserved_until)
-		rc = may_block ? reserve_until(fs, base + bytes, e) : ERR_AGAIN;
-	if (rc != OK)
-		return rc;
+	*ret_until = base + bytes;
+	if (*ret_until > fs->reserved_until)
+		return ERR_AGAIN;
 	fs->reserved += bytes;
 	t->reserved_bytes = bytes;
 	return OK;
@@ -186,12 +182,21 @@ static int reserve_locked(struct filestorage *fs, struct txn *t, bool may_block,
 
 static int reserve(struct filestorage *fs, struct txn *t, bool may_block, struct err *e)
 {
+	uint64_t until = 0;
 	int rc;
 
-	pthread_mutex_lock(&fs->space_lock);
-	rc = reserve_locked(fs, t, may_block, e);
-	pthread_mutex_unlock(&fs->space_lock);
-	return rc;
+	for (;;) {
+		pthread_mutex_lock(&fs->space_lock);
+		if (until > fs->reserved_until)
+			fs->reserved_until = until;
+		rc = take_space(fs, t, &until, e);
+		pthread_mutex_unlock(&fs->space_lock);
+		if (rc != ERR_AGAIN || !may_block)
+			return rc;
+		rc = reserve_blocks(fs, &until, e); /* no lock is held meanwhile */
+		if (rc != OK)
+			return rc;
+	}
 }
 
 static void unreserve(struct filestorage *fs, struct txn *t, bool was_cut)

@@ -530,6 +530,8 @@ int index_prepare(struct index *ix, const uint64_t *oids, size_t n)
 			end++;
 		if (end - i >= PAGE_MIN && oids[end - 1] != UINT64_MAX)
 			rc = prepare_run(ix, range);
+		if (rc == OK && find_page(ix, range))
+			continue; /* it has room for all of them */
 		for (size_t k = i; rc == OK && k < end; k++)
 			rc = prepare(ix, oids[k]);
 	}
@@ -557,8 +559,8 @@ void index_set(struct index *ix, uint64_t oid, uint64_t off)
 
 	CHECK(off != 0);
 	if (atomic_load_explicit(entry, memory_order_relaxed) == 0)
-		atomic_fetch_add_explicit(&ix->count, 1, memory_order_relaxed);
-	if (oid > atomic_load_explicit(&ix->max_oid, memory_order_relaxed))
+		atomic_store_explicit(&ix->count, index_count(ix) + 1, memory_order_relaxed);
+	if (oid > index_max_oid(ix))
 		atomic_store_explicit(&ix->max_oid, oid, memory_order_relaxed);
 	atomic_store_explicit(entry, off, memory_order_release);
 }
