@@ -501,6 +501,48 @@ static void test_quota(void **state)
 	s->ops->close(s);
 }
 
+static char *large_text(size_t n)
+{
+	char *p = malloc(n + 1);
+
+	for (size_t i = 0; i < n; i++)
+		p[i] = (char)('a' + i % 26);
+	p[n] = 0;
+	return p;
+}
+
+/* R6: lack of space is found at vote, and what was promised to others counts. */
+static int disk_full(const char *call)
+{
+	return strcmp(call, "fallocate") == 0 ? ENOSPC : 0;
+}
+
+static void test_no_space(void **state)
+{
+	struct storage *s = open_in(*state);
+	struct txn *t = test_txn("", "");
+	struct txn *second = test_txn("", "");
+	char *text = large_text(3000000);
+
+	test_store(t, 1, 0, text);
+	os_fault_hook = disk_full;
+	assert_int_equal(vote_and_abort(s, t), ERR_NOSPC);
+	os_fault_hook = NULL;
+	assert_int_equal(test_vote(s, t, false).rc, OK); /* reserves some more than it needs */
+	os_fault_hook = disk_full;
+	test_store(second, 2, 0, text);
+	assert_int_equal(vote_and_abort(s, second), OK);
+	test_store(second, 3, 0, text);
+	assert_int_equal(vote_and_abort(s, second), ERR_NOSPC);
+	os_fault_hook = NULL;
+	s->ops->abort(s, t);
+	assert_int_equal(fs_of(s)->reserved, 0);
+	free(text);
+	txn_free(t);
+	txn_free(second);
+	s->ops->close(s);
+}
+
 /* R10: an oid that a client stored is not handed out, also when it was refused. */
 static void test_oids(void **state)
 {
@@ -515,16 +557,6 @@ static void test_oids(void **state)
 	assert_int_equal(s->ops->new_oids(s, 1), 102);
 	txn_free(t);
 	s->ops->close(s);
-}
-
-static char *large_text(size_t n)
-{
-	char *p = malloc(n + 1);
-
-	for (size_t i = 0; i < n; i++)
-		p[i] = (char)('a' + i % 26);
-	p[n] = 0;
-	return p;
 }
 
 /* Data beyond the scratch memory, beyond what is kept in memory, many records. */
@@ -878,6 +910,7 @@ int main(void)
 		FS_TEST(test_conflicts),
 		FS_TEST(test_refused_votes),
 		FS_TEST(test_quota),
+		FS_TEST(test_no_space),
 		FS_TEST(test_oids),
 		FS_TEST(test_large_transaction),
 		FS_TEST(test_nested_load),
