@@ -96,7 +96,7 @@ static int start_registration(struct discovery *d, const struct server_config *c
 		.must_connect = c->address.family == ADDRESS_INET && c->address.port == 0,
 		.log = log_registration,
 	};
-	char monitor[300];
+	struct node_names monitor;
 	int rc;
 
 	if (!z->path)
@@ -104,8 +104,9 @@ static int start_registration(struct discovery *d, const struct server_config *c
 	rc = names_find(&listener->bound, z->advertise, &o.names, e);
 	if (rc != OK)
 		return rc;
-	if (d->monitor && monitor_address(d->monitor)->family == ADDRESS_INET)
-		o.monitor = address_format(monitor_address(d->monitor), monitor, sizeof(monitor));
+	if (d->monitor && monitor_address(d->monitor)->family == ADDRESS_INET &&
+		names_find(monitor_address(d->monitor), NULL, &monitor, e) == OK)
+		o.monitor = monitor.text[0]; /* one that others can reach */
 	rc = registration_start(&o, &d->registration, e);
 	if (rc == OK && d->monitor) {
 		struct monitor_command row = servers_command(d->registration);

@@ -7,7 +7,8 @@
 
 enum {
 	HEADER_ROOM = FS_REC_HEADER_LEN + 8, /* header and back-pointer: no record is shorter */
-	FIRST_READ = 4096,                   /* header and data of most objects */
+	FIRST_READ_MIN = 512,
+	FIRST_READ = 4096,                   /* at most: header and data of most objects */
 	SCRATCH = 64 << 10,
 	HOPS_INLINE = 64, /* older revisions looked at on the caller's loop (T21) */
 	HOPS_EAGER = 4,   /* read with their data */
@@ -26,6 +27,7 @@ struct place {
 /* Each loop's own: done() is called before it is used again, or it is marked busy. */
 static _Thread_local struct {
 	bool busy;
+	uint32_t usual; /* bytes of the records it loads, on average */
 	_Alignas(16) uint8_t bytes[SCRATCH];
 } scratch;
 
@@ -90,10 +92,27 @@ struct cursor {
 	uint64_t back;
 };
 
+/* How much to read at once: copying what is not needed is most of a load's cost, and a second
+ * call costs as much again. */
+static size_t first_read(void)
+{
+	size_t n = scratch.usual + scratch.usual / 2;
+
+	return n < FIRST_READ_MIN ? FIRST_READ_MIN : n > FIRST_READ ? FIRST_READ : n;
+}
+
+static void learn(uint64_t plen)
+{
+	int64_t n = plen < FIRST_READ ? (int64_t)plen : FIRST_READ;
+
+	scratch.usual = (uint32_t)((int64_t)scratch.usual +
+		(n + FS_REC_HEADER_LEN - (int64_t)scratch.usual) / 16);
+}
+
 static int read_at(struct filestorage *fs, const struct load_req *r, struct place *pl,
 	struct cursor *c, struct err *e)
 {
-	size_t want = c->hops < HOPS_EAGER && r->kind != LOAD_TID ? FIRST_READ : HEADER_ROOM;
+	size_t want = c->hops < HOPS_EAGER && r->kind != LOAD_TID ? first_read() : HEADER_ROOM;
 	int rc;
 
 	if (!pl->may_block && c->hops >= HOPS_INLINE)
@@ -176,6 +195,7 @@ static int get_data(struct filestorage *fs, struct load_req *r, struct place *pl
 	size_t got;
 	int rc;
 
+	learn(len);
 	if (c->got >= FS_REC_HEADER_LEN + len) {
 		r->data = slice_of(p + FS_REC_HEADER_LEN, len);
 		return OK;
