@@ -190,8 +190,6 @@ def test_eight_writers(place):
         rng = random.Random(f'{seed} {number}')
         recorder.first = first
         own = p64(1000 + number)
-        recorder.wire.call('tpc_begin', 'own', '', '', {})
-        recorder.wire.call('tpc_abort', 'own')
         create(recorder, own)
         for _ in range(60):
             for _ in range(rng.randrange(5)):
