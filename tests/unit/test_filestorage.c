@@ -261,7 +261,7 @@ static void test_recent(void **state)
 {
 	struct filestorage_options o = options(*state);
 	struct storage *s = open_python(*state, true);
-	struct pub_cursor cur = { 0 };
+	struct pub_cursor cur = { .wake = NULL };
 	struct changes c = { 0 };
 	uint64_t last;
 
@@ -470,6 +470,8 @@ static void test_refused_votes(void **state)
 	assert_int_equal(vote_and_abort(s, t), ERR_LIMIT);
 	buf_reset(&t->desc);
 	t->given_tid = tid1;
+	assert_int_equal(vote_and_abort(s, t), ERR_INVAL);
+	t->given_tid = TID_MAX; /* none would be left */
 	assert_int_equal(vote_and_abort(s, t), ERR_INVAL);
 	t->given_tid = tid1 + 1;
 	assert_int_equal(vote_and_abort(s, t), OK);

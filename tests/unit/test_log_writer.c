@@ -134,6 +134,28 @@ static void test_given(void **state)
 	s->ops->close(s);
 }
 
+/* A file whose last tid is the largest of all can be read and takes no more. */
+static void test_no_tid_left(void **state)
+{
+	struct crash_disk *d = crash_disk_new();
+	struct storage *s = open_core(d);
+	struct pending p;
+
+	queue_one(s, &p, 1, 0, "data");
+	run(s);
+	txn_free(p.t);
+	filestorage_core_drop(s);
+	memset(d->now + 4, 0xff, 8);
+	memset(d->now + 4 + FS_TXN_HEADER_LEN + 2 + 8, 0xff, 8);
+	s = open_core(d);
+	assert_int_equal(test_load(s, LOAD_TID, 1, 0, TID_MAX).rc, OK);
+	queue_one(s, &p, 2, 0, "data");
+	run(s);
+	assert_int_equal(p.o.rc, ERR_INVAL);
+	txn_free(p.t);
+	s->ops->close(s);
+}
+
 static void reopen_and_check(struct crash_disk *d, struct storage *s, uint64_t n)
 {
 	filestorage_core_drop(s);
@@ -402,6 +424,7 @@ int main(void)
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_status_rides),
 		cmocka_unit_test(test_given),
+		cmocka_unit_test(test_no_tid_left),
 		cmocka_unit_test(test_failed_write),
 		cmocka_unit_test(test_failed_write_behind_a_batch),
 		cmocka_unit_test(test_failed_sync),

@@ -173,6 +173,9 @@ static void test_given_tid(void **state)
 	t->given_tid = tid1;
 	v = test_vote(s, t, false);
 	assert_int_equal(v.rc, ERR_INVAL); /* R4 */
+	t->given_tid = TID_MAX;
+	v = test_vote(s, t, false);
+	assert_int_equal(v.rc, ERR_INVAL);
 	t->given_tid = tid1 + 5;
 	assert_true(commit(s, t) == tid1 + 5);
 	s->ops->close(s);

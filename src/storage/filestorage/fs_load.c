@@ -8,7 +8,7 @@
 enum {
 	HEADER_ROOM = FS_REC_HEADER_LEN + 8, /* header and back-pointer: no record is shorter */
 	FIRST_READ_MIN = 512,
-	FIRST_READ = 4096,                   /* at most: header and data of most objects */
+	FIRST_READ = 4096, /* at most: header and data of most objects */
 	SCRATCH = 64 << 10,
 	HOPS_INLINE = 64, /* older revisions looked at on the caller's loop (T21) */
 	HOPS_EAGER = 4,   /* read with their data */
@@ -106,7 +106,7 @@ static void learn(uint64_t plen)
 	int64_t n = plen < FIRST_READ ? (int64_t)plen : FIRST_READ;
 
 	scratch.usual = (uint32_t)((int64_t)scratch.usual +
-		(n + FS_REC_HEADER_LEN - (int64_t)scratch.usual) / 16);
+				   (n + FS_REC_HEADER_LEN - (int64_t)scratch.usual) / 16);
 }
 
 static int read_at(struct filestorage *fs, const struct load_req *r, struct place *pl,

@@ -38,6 +38,19 @@ static int check_op(const struct txn_rec *rec, struct err *e)
 	}
 }
 
+/* A tid of the last minute there is would leave none for those that follow. */
+static int check_given_tid(struct filestorage *fs, const struct txn *t, struct err *e)
+{
+	if (t->given_tid == TID_NONE)
+		return OK;
+	if (t->given_tid <= pubchain_last_tid(&fs->base.pubs))
+		return err_set(e, ERR_INVAL, "tid %016llx is not newer than the last one",
+			(ull)t->given_tid);
+	if (t->given_tid >> 32 == UINT32_MAX)
+		return err_set(e, ERR_INVAL, "tid %016llx is no time", (ull)t->given_tid);
+	return OK;
+}
+
 /* What can be said without the file. */
 static int check_txn(struct filestorage *fs, const struct txn *t, struct err *e)
 {
@@ -54,9 +67,7 @@ static int check_txn(struct filestorage *fs, const struct txn *t, struct err *e)
 		return rc;
 	if (t->status != ' ' && t->status != 'p')
 		return err_set(e, ERR_INVAL, "a transaction of status 0x%02x", t->status);
-	if (t->given_tid != TID_NONE && t->given_tid <= pubchain_last_tid(&fs->base.pubs))
-		return err_set(e, ERR_INVAL, "tid %016llx is not newer than the last one",
-			(ull)t->given_tid);
+	rc = check_given_tid(fs, t, e);
 	for (size_t i = 0; rc == OK && i < t->n_recs; i++)
 		if (!t->recs[i].dropped)
 			rc = check_op(&t->recs[i], e);

@@ -200,13 +200,14 @@ static int put_txn(struct log_writer *w, const struct txn *t, uint64_t tlen, str
 
 static int assign_tid(struct log_writer *w, struct txn *t, struct err *e)
 {
-	if (t->given_tid == TID_NONE) {
-		t->tid = tid_next(clock_wall_us(w->env.clock), w->last_tid); /* R4 */
-		return OK;
-	}
-	if (t->given_tid <= w->last_tid)
-		return err_set(e, ERR_INVAL, "the given tid is not newer than the last one");
-	t->tid = t->given_tid;
+	bool given = t->given_tid != TID_NONE;
+	uint64_t tid = given ? t->given_tid : tid_next(clock_wall_us(w->env.clock), w->last_tid);
+
+	if (tid <= w->last_tid) /* R4; also behind the largest there can be */
+		return err_set(e, ERR_INVAL, "%s",
+			given ? "the given tid is not newer than the last one"
+			      : "there is no tid after the last one");
+	t->tid = tid;
 	return OK;
 }
 
@@ -450,6 +451,7 @@ static bool fill_batch(struct log_writer *w)
 		t = next;
 	}
 	give_back(w, t);
+	buf_shrink(&w->scratch, 2 * WRITE_CHUNK);
 	if (!w->write_failed && w->filling.n == 0)
 		cut(w);
 	else if (w->write_failed || flush(w, &e) != OK)

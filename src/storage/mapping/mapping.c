@@ -266,8 +266,10 @@ static int vote_locked(struct mapping *m, struct vote_req *v)
 {
 	const struct txn *t = v->txn;
 
-	if (t->given_tid != TID_NONE && t->given_tid <= m->last_tid)
-		return err_set(&v->err, ERR_INVAL, "tid %016llx is not newer than the last one",
+	if (t->given_tid != TID_NONE &&
+		(t->given_tid <= m->last_tid || t->given_tid >> 32 == UINT32_MAX))
+		return err_set(&v->err, ERR_INVAL,
+			"tid %016llx is not newer than the last one, or no time",
 			(unsigned long long)t->given_tid);
 	for (size_t i = 0; i < t->n_recs; i++) {
 		const struct txn_rec *rec = &t->recs[i];
