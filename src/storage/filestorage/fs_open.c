@@ -228,14 +228,14 @@ static void warn_of_future(struct filestorage *fs, uint64_t last_tid)
 
 static int scan_file(struct filestorage *fs, struct recovery *ret, bool *ret_used, struct err *e)
 {
-	uint64_t pos = FS_FIRST_TXN;
+	uint64_t pos = UINT64_MAX;
 	uint64_t tid = TID_NONE;
 	struct err why = ERR_INIT;
 	int rc = fs->path ? restore_index(fs, &pos, &tid, &why) : ERR_NOENT;
 
 	*ret_used = rc == OK;
 	if (rc != OK) {
-		if (rc != ERR_NOENT)
+		if (rc != ERR_NOENT && pos >= RECOVERY_INDEX_POS_MIN)
 			fs_log(fs, LOG_WARNING, "Ignoring index for %s: %s", fs->path, why.text);
 		pos = FS_FIRST_TXN;
 		tid = TID_NONE;

@@ -13,9 +13,8 @@
 #include "storage/filestorage/scan.h"
 
 enum {
-	CHECK_RECORDS = 5,   /* how many the index must know for sure: FileStorage's number */
-	INDEX_POS_MIN = 100, /* FileStorage believes in no index of a smaller file */
-	SECTOR = 512,        /* what a disk loses is a multiple of it */
+	CHECK_RECORDS = 5, /* how many the index must know for sure: FileStorage's number */
+	SECTOR = 512,      /* what a disk loses is a multiple of it */
 	COPY_CHUNK = 1 << 20,
 	LOST_MAX =
 		64
@@ -128,7 +127,7 @@ int recovery_check_index(
 
 	if (rc != OK)
 		return rc;
-	if (pos < INDEX_POS_MIN || pos > size)
+	if (pos < RECOVERY_INDEX_POS_MIN || pos > size)
 		return err_set(e, ERR_FORMAT,
 			"the index ends at %llu, that is not within the %llu bytes of the file",
 			(ull)pos, (ull)size);

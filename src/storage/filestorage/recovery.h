@@ -12,6 +12,9 @@
 #include "base/err.h"
 #include "storage/filestorage/index.h"
 
+/** FileStorage believes in no index of a smaller file, and it is not worth one. */
+enum { RECOVERY_INDEX_POS_MIN = 100 };
+
 struct recovery {
 	uint64_t end;  /* whole transactions end here */
 	uint64_t size; /* the file's; > end: a tail to cut */
