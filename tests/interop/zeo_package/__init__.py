@@ -1,0 +1,1 @@
+"""The ZEO package's own tests, with zkrunzeo as their server."""

@@ -1,0 +1,143 @@
+"""What is not run of the ZEO package's tests, and why.
+
+A name is a class (for a doctest: its file or its module), `Class.method`, or `*.method` where
+every class is meant that inherits the method.
+"""
+
+UNDO = 'waits for undo'
+PACK = 'waits for pack'
+ITERATION = 'waits for iteration'
+RESTORE = 'waits for restore'
+BLOBS = 'waits for blobs'
+CONFLICT_RESOLUTION = 'waits for conflict resolution'
+TLS = 'waits for TLS'
+DEMO_STORAGE = 'waits for DemoStorage'
+INVALIDATION_AGE = 'waits for invalidation-age'
+SERVER_OBJECT = "calls Python's server object inside the test's process"
+PYTHON_STORAGE = 'needs a Python storage class in the server'
+LOG_LAYOUT = "reads the layout of the log of Python's runzeo"
+
+EXCLUDED = {
+    UNDO: (
+        '*.checkUndoInvalidation',
+        '*.testCreationUndoneGetTid',
+        '*.testIndicesInUndoInfo',
+        '*.testIndicesInUndoLog',
+        '*.testLoadBeforeUndo',
+        '*.testNotUndoable',
+        '*.testPackAfterUndoDeletion',
+        '*.testPackAfterUndoManyTimes',
+        '*.testSimpleTransactionalUndo',
+        '*.testTransactionalUndoAfterPack',
+        '*.testTransactionalUndoAfterPackWithObjectUnlinkFromRoot',
+        '*.testTransactionalUndoIterator',
+        '*.testTwoObjectUndo',
+        '*.testTwoObjectUndoAgain',
+        '*.testTwoObjectUndoAtOnce',
+        '*.testUndoConflictResolution',
+        '*.testUndoCreationBranch1',
+        '*.testUndoCreationBranch2',
+        '*.testUndoLogMetadata',
+        '*.testUndoMultipleConflictResolution',
+        '*.testUndoMultipleConflictResolutionReversed',
+        '*.testUndoUnresolvable',
+        'FileStorageMsgpackTests.testUndoZombie',
+        'FileStorageTests.testUndoZombie',
+    ),
+    PACK: (
+        '*.checkPackUndoLog',
+        '*.testPackAllRevisions',
+        '*.testPackEmptyStorage',
+        '*.testPackJustOldRevisions',
+        '*.testPackLotsWhileWriting',
+        '*.testPackNowWhileWriting',
+        '*.testPackOnlyOneObject',
+        '*.testPackTomorrow',
+        '*.testPackUnlinkedFromRoot',
+        '*.testPackWhileWriting',
+        '*.testPackWithMultiDatabaseReferences',
+        '*.testPackYesterday',
+        '*.testRedundantPack',
+        '*.testSerialIsNoneForInitialRevision',
+    ),
+    ITERATION: (
+        'IterationTests',
+        '*.checkIteratorExhaustionStorage',
+        '*.checkIteratorGCProtocol',
+        '*.checkIteratorGCSpanTransactions',
+        '*.checkIteratorGCStorageCommitting',
+        '*.checkIteratorGCStorageDisconnect',
+        '*.checkIteratorGCStorageTPCAborting',
+        '*.checkIteratorParallel',
+        '*.testIterateRecordsRepeatedly',
+        '*.testIterateRepeatedly',
+        '*.testIterateWhileWriting',
+        '*.testIterationIntraTransaction',
+        '*.testLoad_was_checkLoadEx',
+        '*.testSimpleIteration',
+        '*.testTransactionExtensionFromIterator',
+    ),
+    RESTORE: (
+        'FileStorageRecoveryTests',
+    ),
+    BLOBS: (
+        'BlobAdaptedFileStorageTests',
+        'BlobWritableCacheTests',
+        'ClientStorageNonSharedBlobsBlobUndoTests',
+        'ClientStorageSharedBlobsBlobUndoTests',
+        'IExternalGC_test',
+        'blob_connection_txt',
+        'blob_importexport_txt',
+        'blob_transaction_txt',
+        'client-config_test',
+        'testZEO.gracefully_handle_abort_while_storing_many_blobs',
+        'testblob',
+        'zeo-fan-out_test',
+        'zeo_blob_cache_test',
+    ),
+    CONFLICT_RESOLUTION: (
+        'ClientSideConflictResolutionTests.test_client_side',
+        'FileStorageMsgpackTests.checkResolve',
+        'FileStorageTests.checkResolve',
+    ),
+    TLS: (
+        'FileStorageSSLTests',
+        'SSLConnectionTests',
+        'testZEO.quick_close_doesnt_kill_server',
+    ),
+    DEMO_STORAGE: (
+        'DemoStorageTests',
+    ),
+    INVALIDATION_AGE: (
+        'invalidation-age_txt',
+    ),
+    SERVER_OBJECT: (
+        'ClientAuthTests',
+        'ClientSideConflictResolutionTests.test_server_side',
+        'SyncTests',
+        'dynamic_server_ports_test',
+        'protocols_test',  # makes Python's server speak an older protocol
+        'testConversionSupport.test_server_record_iternext',
+        'testZEO.getInvalidationsAfterServerRestart',
+        'testZEO.multiple_storages_invalidation_queue_is_not_insane',
+        'testZEO2',
+    ),
+    PYTHON_STORAGE: (
+        'FileStorageClientHexTests',
+        'FileStorageHexTests',
+        'FileStorageLoadDelayedTests',
+    ),
+    LOG_LAYOUT: (
+        'testZEO.runzeo_logrotate_on_sigusr2',
+        'testZEO.runzeo_without_configfile',
+    ),
+}
+
+# Tests of the package that need no server: they say nothing about one and are left out.
+NO_SERVER = (
+    'AAAA_Test_Runner_Hack',
+    'Test_convenience_functions',
+    'testConversionSupport.test_client_record_iternext',
+    'testZEO.ClientDisconnected_errors_are_TransientErrors',
+    'zdoptions_test',
+)
