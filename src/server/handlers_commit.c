@@ -150,6 +150,16 @@ static void add(const struct request *r, const struct txn_rec *rec, struct slice
 		reply_none(r);
 }
 
+/* The revision a store starts from. None or a text is of no revision, as the zero that clients
+ * send with new objects: ZODB's storages compare it with an object's current serial, if there is one. */
+static bool arg_serial(const struct request *r, const struct args *a, uint32_t i, uint64_t *ret)
+{
+	if (!val_is_none(&a->v[i]) && a->v[i].type != VAL_STR)
+		return arg_id(r, a, i, ret);
+	*ret = 0;
+	return true;
+}
+
 /* Arguments: oid, serial, data, id */
 void handle_storea(const struct request *r, const struct args *a)
 {
@@ -158,7 +168,7 @@ void handle_storea(const struct request *r, const struct args *a)
 
 	if (!check_txn(r, a) || !check_buffering(r))
 		return;
-	if (!arg_id(r, a, 0, &rec.oid) || !arg_id(r, a, 1, &rec.serial) ||
+	if (!arg_id(r, a, 0, &rec.oid) || !arg_serial(r, a, 1, &rec.serial) ||
 		!arg_bytes(r, a, 2, &data))
 		return;
 	atomic_fetch_add_explicit(&r->session->hs->ss->stats.stores, 1, memory_order_relaxed);
