@@ -176,6 +176,22 @@ static void history_done(struct history_req *h)
 	session_unref(s);
 }
 
+/* None is an oid that no object has, as for ZODB's MappingStorage: not an error of the client. */
+static void reply_no_such_oid(const struct request *r)
+{
+	struct reply rep;
+
+	if (!reply_begin_error(&rep, r, "no such object"))
+		return;
+	enc_tuple(&rep.w.enc, 2);
+	enc_str(&rep.w.enc, slice_str(EXC_POS_KEY));
+	enc_tuple(&rep.w.enc, 1);
+	enc_none(&rep.w.enc);
+	enc_end(&rep.w.enc);
+	enc_end(&rep.w.enc);
+	reply_send(&rep);
+}
+
 void handle_history(const struct request *r, const struct args *a)
 {
 	struct session *s = r->session;
@@ -184,6 +200,10 @@ void handle_history(const struct request *r, const struct args *a)
 	int64_t size = 1;
 	uint64_t oid;
 
+	if (val_is_none(&a->v[0])) {
+		reply_no_such_oid(r);
+		return;
+	}
 	if (!arg_id(r, a, 0, &oid) || (a->n > 1 && !arg_int(r, a, 1, &size)))
 		return;
 	op = mem_zalloc(1, sizeof(*op));

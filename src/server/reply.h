@@ -46,6 +46,7 @@ void reply_failure(const struct request *r, int rc, const struct err *e, uint64_
 #define EXC_VALUE_ERROR "builtins.ValueError"
 #define EXC_TYPE_ERROR  "builtins.TypeError"
 #define EXC_KEY_ERROR   "builtins.KeyError"
+#define EXC_POS_KEY     "ZODB.POSException.POSKeyError"
 #define EXC_STATE       "ZODB.POSException.StorageTransactionError"
 #define EXC_UNSUPPORTED "ZODB.POSException.Unsupported"
 #define EXC_STORAGE     "ZODB.POSException.StorageSystemError"
