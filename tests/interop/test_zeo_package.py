@@ -32,7 +32,7 @@ def _params():
         yield pytest.param(entry, id=name, marks=skip)
 
 
-@pytest.mark.parametrize('test', _params())
+@pytest.mark.parametrize('test', list(_params()))
 def test_zeo_package(forker, test):
     failed, skipped = _run(test)
     if not forker.processes:
