@@ -1,11 +1,14 @@
 #include "base/disk.h"
 
+#include <stdatomic.h>
+
 #include "base/mem.h"
 #include "base/os.h"
 
 struct real_file {
 	struct disk_file base;
 	int fd;
+	atomic_bool no_nowait; /* its file system cannot; found by the first read */
 };
 
 static int fd_of(struct disk_file *f)
@@ -16,8 +19,16 @@ static int fd_of(struct disk_file *f)
 static int real_pread(struct disk_file *f, void *p, size_t n, uint64_t off, bool may_block,
 	size_t *ret_n, struct err *e)
 {
-	return may_block ? os_pread(fd_of(f), p, n, off, ret_n, e)
-			 : os_pread_nowait(fd_of(f), p, n, off, ret_n, e);
+	struct real_file *r = CONTAINER_OF(f, struct real_file, base);
+	int rc;
+
+	if (may_block || atomic_load_explicit(&r->no_nowait, memory_order_relaxed))
+		return os_pread(r->fd, p, n, off, ret_n, e);
+	rc = os_pread_nowait(r->fd, p, n, off, ret_n, e);
+	if (rc != ERR_UNSUPPORTED)
+		return rc;
+	atomic_store_explicit(&r->no_nowait, true, memory_order_relaxed);
+	return os_pread(r->fd, p, n, off, ret_n, e); /* and may wait */
 }
 
 static int real_pwrite(struct disk_file *f, const void *p, size_t n, uint64_t off, struct err *e)

@@ -81,7 +81,7 @@ int os_pread_nowait(int fd, void *p, size_t n, uint64_t off, size_t *ret_n, stru
 		return OK;
 	}
 	if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
-		return os_pread(fd, p, n, off, ret_n, e);
+		return err_set(e, ERR_UNSUPPORTED, "the file system cannot read without waiting");
 	if (errno == EAGAIN)
 		return ERR_AGAIN; /* the usual case of a cold page: no text */
 	return err_sys(e, errno, "cannot read %zu bytes at %llu", n, (unsigned long long)off);

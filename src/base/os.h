@@ -17,8 +17,8 @@ void os_close(int fd);
 /** Read exactly @n bytes at @off. *ret_n is short only at the end of the file. */
 MUST_CHECK int os_pread(int fd, void *p, size_t n, uint64_t off, size_t *ret_n, struct err *e);
 /** As os_pread(), but ERR_AGAIN when that would have to wait for the disk
- * (preadv2 with RWF_NOWAIT). May give a short count: what was there at once. Where the file
- * system knows no RWF_NOWAIT it reads and may wait. */
+ * (preadv2 with RWF_NOWAIT). May give a short count: what was there at once. ERR_UNSUPPORTED where the
+ * file system knows no RWF_NOWAIT. */
 MUST_CHECK int os_pread_nowait(
 	int fd, void *p, size_t n, uint64_t off, size_t *ret_n, struct err *e);
 /** Write all of @n bytes at @off. ERR_NOSPC when the disk or quota is full. */
