@@ -23,7 +23,8 @@ def free_port():
 
 def greeting(address, timeout=5.0):
     """The protocol a server announces, or an OSError."""
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    family = (socket.AF_UNIX if isinstance(address, str)
+              else socket.AF_INET6 if ':' in address[0] else socket.AF_INET)
     with socket.socket(family) as s:
         s.settimeout(timeout)
         s.connect(address)
@@ -118,7 +119,8 @@ def start_server(tmp_path):
 def _configured(folder, name, configuration, address):
     """Write a configuration with its {address}, {port} and {dir}; returns its path."""
     unix = isinstance(address, str)
-    for key, value in (('address', address if unix else '%s:%d' % address),
+    inet = '' if unix else ('[%s]:%d' if ':' in address[0] else '%s:%d') % address
+    for key, value in (('address', address if unix else inet),
                        ('port', '' if unix else str(address[1])),
                        ('dir', str(folder))):
         configuration = configuration.replace('{%s}' % key, value)
