@@ -58,7 +58,6 @@ EXCLUDED = {
         '*.testPackWithMultiDatabaseReferences',
         '*.testPackYesterday',
         '*.testRedundantPack',
-        '*.testSerialIsNoneForInitialRevision',
     ),
     ITERATION: (
         'IterationTests',

@@ -125,7 +125,6 @@ class Forker:
         return process, output
 
     def _stop(self, process, output):
-        """A second call finds the server gone, as in the original."""
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
