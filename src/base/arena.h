@@ -12,7 +12,10 @@ struct arena {
 	size_t max;               /* arena_alloc() fails past this; 0 = no cap */
 };
 
-#define ARENA_INIT(cap) { NULL, 0, (cap) }
+#define ARENA_INIT(cap)                                                                            \
+	{                                                                                          \
+		NULL, 0, (cap)                                                                     \
+	}
 
 /** @n bytes aligned for any type, or NULL (no memory, or past max). */
 void *arena_alloc(struct arena *a, size_t n);

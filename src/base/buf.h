@@ -18,7 +18,10 @@ struct buf {
 	bool failed; /* an append found no memory or passed max; stays set until reset */
 };
 
-#define BUF_INIT(cap) { NULL, 0, 0, (cap), false }
+#define BUF_INIT(cap)                                                                              \
+	{                                                                                          \
+		NULL, 0, 0, (cap), false                                                           \
+	}
 
 /** Free the bytes; the buffer is empty and may be used again. */
 void buf_free(struct buf *b);

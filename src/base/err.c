@@ -90,9 +90,26 @@ int err_wrap(struct err *e, const char *fmt, ...)
 const char *err_name(int code)
 {
 	static const char *const names[] = {
-		"ok", "no memory", "i/o error", "no space", "invalid", "bad format", "corrupt",
-		"not found", "exists", "would block", "limit", "no such key", "conflict",
-		"read-only", "unsupported", "busy", "closed", "timeout", "quota", "wrong state",
+		"ok",
+		"no memory",
+		"i/o error",
+		"no space",
+		"invalid",
+		"bad format",
+		"corrupt",
+		"not found",
+		"exists",
+		"would block",
+		"limit",
+		"no such key",
+		"conflict",
+		"read-only",
+		"unsupported",
+		"busy",
+		"closed",
+		"timeout",
+		"quota",
+		"wrong state",
 	};
 	size_t i = (size_t)-code;
 

@@ -32,7 +32,10 @@ struct err {
 	char text[508]; /* for a person: what, where, what was expected */
 };
 
-#define ERR_INIT { OK, "" }
+#define ERR_INIT                                                                                   \
+	{                                                                                          \
+		OK, ""                                                                             \
+	}
 
 /** Set code and text; returns @code. @e may be NULL. */
 int err_set(struct err *e, int code, const char *fmt, ...) PRINTF(3, 4);

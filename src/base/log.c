@@ -99,8 +99,7 @@ static void put_clean(char *out, size_t room, const char *text)
 		else if ((c < 0x20 && c != '\t') || c == 0x7f)
 			n += (size_t)snprintf(out + n, room - n, "\\x%02x", c);
 		else if (c1)
-			n += (size_t)snprintf(
-				out + n, room - n, "\\x%02x", (unsigned char)*++text);
+			n += (size_t)snprintf(out + n, room - n, "\\x%02x", (unsigned char)*++text);
 		else
 			out[n++] = (char)c;
 	}

@@ -87,8 +87,8 @@ int os_pread_nowait(int fd, void *p, size_t n, uint64_t off, size_t *ret_n, stru
 	return err_sys(e, errno, "cannot read %zu bytes at %llu", n, (unsigned long long)off);
 }
 
-static int pwrite_all(const char *call, int fd, const void *p, size_t n, uint64_t off, int flags,
-	struct err *e)
+static int pwrite_all(
+	const char *call, int fd, const void *p, size_t n, uint64_t off, int flags, struct err *e)
 {
 	size_t put = 0;
 

@@ -72,7 +72,8 @@ static const char *session_file(struct discovery *d, const struct server_config 
 	const char *beside = c->pid_filename;
 
 	for (size_t i = 0; i < c->storages_n; i++) {
-		if (c->storages[i].kind == CONFIG_FILESTORAGE && !c->storages[i].filestorage.read_only) {
+		if (c->storages[i].kind == CONFIG_FILESTORAGE &&
+			!c->storages[i].filestorage.read_only) {
 			beside = c->storages[i].filestorage.path;
 			break;
 		}
@@ -144,7 +145,8 @@ void discovery_stop(struct discovery *d)
 		return;
 	monitor_stop(d->monitor); /* it looks at the registration */
 	if (registration_stop(d->registration, DEREGISTER_MS) != OK)
-		log_emit(LOG_WARNING, LOGGER, "ZooKeeper did not confirm the end in time: the "
-					      "node goes with its session");
+		log_emit(LOG_WARNING, LOGGER,
+			"ZooKeeper did not confirm the end in time: the "
+			"node goes with its session");
 	mem_free(d);
 }

@@ -32,10 +32,8 @@ static uint64_t sum(const struct server *s, size_t field)
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < s->n_storages; i++)
-		n += atomic_load((const atomic_uint_fast64_t *)(const void *)((const char *)&s
-										     ->storages[i]
-										     .stats +
-			field));
+		n += atomic_load((const atomic_uint_fast64_t *)(const void
+				*)((const char *)&s->storages[i].stats + field));
 	return n;
 }
 
@@ -75,9 +73,8 @@ static json_t *describe_storage(struct server_storage *ss)
 		tid_hex(last, hex), "connections", count(&ss->stats.connections), "loads",
 		count(&ss->stats.loads), "stores", count(&ss->stats.stores), "commits",
 		count(&ss->stats.commits), "aborts", count(&ss->stats.aborts), "conflicts",
-		count(&ss->stats.conflicts), "active-transactions",
-		count(&ss->stats.active_txns), "waiting",
-		(json_int_t)commit_queue_waiting(&ss->queue));
+		count(&ss->stats.conflicts), "active-transactions", count(&ss->stats.active_txns),
+		"waiting", (json_int_t)commit_queue_waiting(&ss->queue));
 	if (o && last != TID_NONE)
 		set_time(o, "last-transaction-time", tid_to_time(last));
 	return o;
@@ -131,10 +128,10 @@ static void add_transaction(void *ctx, const struct session *s)
 	if (!s->commit)
 		return;
 	commit_describe(s->commit, &i);
-	json_array_append_new(ctx,
-		json_pack("{s:s, s:s, s:s, s:I, s:I, s:f}", "client", s->label, "storage",
-			s->hs->ss->id, "state", i.state, "objects", (json_int_t)i.objects, "bytes",
-			(json_int_t)i.bytes, "locked-seconds", i.locked_s));
+	json_array_append_new(
+		ctx, json_pack("{s:s, s:s, s:s, s:I, s:I, s:f}", "client", s->label, "storage",
+			     s->hs->ss->id, "state", i.state, "objects", (json_int_t)i.objects,
+			     "bytes", (json_int_t)i.bytes, "locked-seconds", i.locked_s));
 }
 
 static int report_transactions(
@@ -161,17 +158,22 @@ static int report_version(void *context, int argc, char *const *argv, json_t **r
 }
 
 static const struct monitor_command rows[] = {
-	{ .name = "status", .arguments = "", .help = "The server: since when, how many, how much",
+	{ .name = "status",
+		.arguments = "",
+		.help = "The server: since when, how many, how much",
 		.report = report_status },
-	{ .name = "storages", .arguments = "",
+	{ .name = "storages",
+		.arguments = "",
 		.help = "Each storage: its size, its last transaction, its counters",
 		.report = report_storages },
-	{ .name = "clients", .arguments = "", .help = "Each connection",
-		.report = report_clients },
-	{ .name = "transactions", .arguments = "",
+	{ .name = "clients", .arguments = "", .help = "Each connection", .report = report_clients },
+	{ .name = "transactions",
+		.arguments = "",
 		.help = "Each transaction under way, and for how long it has held its objects",
 		.report = report_transactions },
-	{ .name = "version", .arguments = "", .help = "The version of zkrunzeo",
+	{ .name = "version",
+		.arguments = "",
+		.help = "The version of zkrunzeo",
 		.report = report_version },
 };
 

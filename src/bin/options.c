@@ -16,8 +16,10 @@ static const struct {
 	const char *help;
 } rows[] = {
 	{ "configure", 'C', "FILE", "read the configuration from FILE" },
-	{ "address", 'a', "ADDRESS", "listen on ADDRESS: PORT, HOST:PORT or the path of a Unix socket" },
-	{ "filename", 'f', "FILE", "serve the FileStorage FILE; may be repeated: storages 1, 2, ..." },
+	{ "address", 'a', "ADDRESS",
+		"listen on ADDRESS: PORT, HOST:PORT or the path of a Unix socket" },
+	{ "filename", 'f', "FILE",
+		"serve the FileStorage FILE; may be repeated: storages 1, 2, ..." },
 	{ "timeout", 't', "SECONDS", "time a client has to finish a transaction it has voted" },
 	{ "pid-file", OPT_PID_FILE, "FILE", "write the process id to FILE" },
 	{ "check", OPT_CHECK, NULL, "read the configuration, say whether it is right, and exit" },

@@ -51,8 +51,7 @@ void pidfile_remove(const char *path)
 
 	our_text(ours);
 	if (os_open(path, O_RDONLY, &fd, &e) == OK &&
-		os_pread(fd, there, sizeof(there) - 1, 0, &n, &e) == OK &&
-		strcmp(there, ours) == 0)
+		os_pread(fd, there, sizeof(there) - 1, 0, &n, &e) == OK && strcmp(there, ours) == 0)
 		unlink(path);
 	os_close(fd);
 }

@@ -1,9 +1,9 @@
 /* zkrunzeo: the server's process, from its command line to its end. */
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <limits.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -22,8 +22,8 @@
 #define LOGGER "zkrunzeo"
 
 enum {
-	EXIT_CONFIG = 2,  /* wrong usage or configuration */
-	GRACE_MS = 5000,  /* for clients to finish what they have voted */
+	EXIT_CONFIG = 2, /* wrong usage or configuration */
+	GRACE_MS = 5000, /* for clients to finish what they have voted */
 };
 
 /* Everything that is open, in the order it was opened. */
@@ -71,8 +71,8 @@ static int start_server(struct run *r, struct err *e)
 	int rc;
 
 	snprintf(r->timeout_text, sizeof(r->timeout_text), "%g", c->transaction_timeout_s);
-	rc = server_init(&r->server, &o, &clock_system, r->storages.ids, r->storages.list,
-		r->storages.n, e);
+	rc = server_init(
+		&r->server, &o, &clock_system, r->storages.ids, r->storages.list, r->storages.n, e);
 	if (rc != OK)
 		return rc;
 	return service_start(&r->server, &r->listener, process_cpus(), &r->service, e);

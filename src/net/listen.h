@@ -12,8 +12,8 @@
 enum { LISTEN_MAX = 8 };
 
 struct listener {
-	int fds[LISTEN_MAX]; /* non-blocking, close-on-exec */
-	int n_fds;           /* more than one when a name resolves to several addresses */
+	int fds[LISTEN_MAX];  /* non-blocking, close-on-exec */
+	int n_fds;            /* more than one when a name resolves to several addresses */
 	struct address bound; /* with the port the system chose */
 	dev_t dev;            /* of a Unix socket's file, to know it again */
 	ino_t ino;

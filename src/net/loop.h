@@ -14,7 +14,7 @@
 struct loop {
 	uv_loop_t uv;
 	uv_async_t async;
-	struct exec exec;          /* libuv's thread pool; done() on this loop */
+	struct exec exec;                /* libuv's thread pool; done() on this loop */
 	void (*on_wake)(struct loop *l); /* on the loop's thread, after loop_wake() */
 	pthread_t thread;
 	bool started;

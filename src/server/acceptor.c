@@ -34,7 +34,8 @@ static void on_pause_over(uv_timer_t *t)
 }
 
 /* "127.0.0.1:1234", "[::1]:1234", or "unix" and a number that tells connections apart. */
-static void peer_name(const struct sockaddr_storage *ss, socklen_t n, int fd, char *out, size_t room)
+static void peer_name(
+	const struct sockaddr_storage *ss, socklen_t n, int fd, char *out, size_t room)
 {
 	char host[48];
 	char port[8];
@@ -88,8 +89,8 @@ static void on_poll(uv_poll_t *p, int status, int events)
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
 		struct sockaddr_storage ss = { 0 };
 		socklen_t n = sizeof(ss);
-		int fd = accept4(listen_fd, (struct sockaddr *)&ss, &n,
-			SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(
+			listen_fd, (struct sockaddr *)&ss, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
 			hand_over(a, fd, &ss, n);

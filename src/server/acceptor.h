@@ -15,7 +15,7 @@ struct acceptor {
 	struct loop loop;
 	const struct listener *listener;
 	uv_poll_t polls[LISTEN_MAX];
-	uv_timer_t pause;      /* while no more descriptors can be opened */
+	uv_timer_t pause; /* while no more descriptors can be opened */
 	struct worker *workers;
 	unsigned n_workers;
 	unsigned turn;

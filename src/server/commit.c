@@ -24,18 +24,18 @@ struct commit {
 	struct txn *txn;
 	struct hub *hub;
 	struct server_storage *ss;
-	struct session *session;   /* NULL: gone, or it has aborted */
+	struct session *session; /* NULL: gone, or it has aborted */
 	enum commit_state state;
-	bool is_counted;           /* in stats.n_locked and on the hub's list */
-	struct reply_id id;        /* as the client calls it */
-	struct request request;    /* the vote or tpc_finish to be answered */
+	bool is_counted;        /* in stats.n_locked and on the hub's list */
+	struct reply_id id;     /* as the client calls it */
+	struct request request; /* the vote or tpc_finish to be answered */
 	struct cq_entry entry;
 	struct hub_msg granted_msg;
 	struct hub_msg done_msg;
 	struct vote_req vote;
 	uint64_t origin;
-	uint64_t locked_us;        /* monotonic: since when it holds its objects */
-	uint64_t deadline_us;      /* monotonic; R5 */
+	uint64_t locked_us;   /* monotonic: since when it holds its objects */
+	uint64_t deadline_us; /* monotonic; R5 */
 	int finish_rc;
 	struct err finish_err;
 	struct commit *prev, *next; /* hub->locked, then hub->finishing */
@@ -76,7 +76,7 @@ bool commit_is(const struct session *s, const struct val *id)
 	struct reply_id given;
 
 	return s->commit && reply_id_set(&given, id, s->encoding, &e) == OK &&
-		slice_eq(slice_of(given.bytes, given.len), commit_id(s));
+	       slice_eq(slice_of(given.bytes, given.len), commit_id(s));
 }
 
 struct slice commit_id(const struct session *s)
@@ -398,9 +398,11 @@ void commit_vote(const struct request *r)
 		return;
 	}
 	waiting = commit_queue_waiting(&c->ss->queue);
-	log_emit(waiting > 9 ? LOG_CRITICAL : waiting > 3 ? LOG_WARNING : LOG_DEBUG, SERVER_LOGGER,
-		"(%s) ('%s') queue lock: transactions waiting: %zu", r->session->label, c->ss->id,
-		waiting);
+	log_emit(waiting > 9   ? LOG_CRITICAL
+		 : waiting > 3 ? LOG_WARNING
+			       : LOG_DEBUG,
+		SERVER_LOGGER, "(%s) ('%s') queue lock: transactions waiting: %zu",
+		r->session->label, c->ss->id, waiting);
 }
 
 /* --- abort --- */
@@ -557,6 +559,6 @@ void commit_describe(const struct commit *c, struct commit_info *ret)
 	ret->objects = c->txn->n_recs;
 	ret->bytes = c->txn->data_spilled + c->txn->data.len;
 	ret->locked_s = commit_is_locked(c)
-		? (double)(clock_mono_us(c->hub->clock) - c->locked_us) / 1e6
-		: 0;
+				? (double)(clock_mono_us(c->hub->clock) - c->locked_us) / 1e6
+				: 0;
 }

@@ -37,7 +37,7 @@ struct cq_entry {
 	size_t n_locks;
 	size_t n_waiting; /* locks not granted, and one more for `barred` */
 	bool whole;       /* every object, alone */
-	bool barred;      /* an entry for the whole storage is before it, or it is one and not first */
+	bool barred; /* an entry for the whole storage is before it, or it is one and not first */
 	bool entered;
 	bool granted;
 	struct cq_entry *prev, *next; /* all entries, in the order they came */

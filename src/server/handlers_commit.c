@@ -50,7 +50,8 @@ static bool set_text(const struct request *r, const struct args *a, uint32_t i, 
 }
 
 /* Bytes are a pickle as it is; a dictionary is pickled here, an empty one is nothing. */
-static bool set_extension(const struct request *r, const struct args *a, uint32_t i, struct buf *out)
+static bool set_extension(
+	const struct request *r, const struct args *a, uint32_t i, struct buf *out)
 {
 	const struct val *v = &a->v[i];
 	struct enc en;
@@ -113,8 +114,8 @@ void handle_tpc_begin(const struct request *r, const struct args *a)
 		return;
 	}
 	if (s->commit) {
-		reply_error_text(r, EXC_STATE,
-			"Multiple simultaneous tpc_begin requests from one client.");
+		reply_error_text(
+			r, EXC_STATE, "Multiple simultaneous tpc_begin requests from one client.");
 		return;
 	}
 	if (commit_begin(s, &a->v[0], &e) != OK) {

@@ -21,7 +21,11 @@ static void on_publish(struct pub_cursor *cur)
 int hub_init(struct hub *h, struct server *s, struct exec *exec, struct hub_io *io, struct err *e)
 {
 	*h = (struct hub){
-		.server = s, .exec = exec, .clock = s->clock, .io = io, .wake_us = UINT64_MAX,
+		.server = s,
+		.exec = exec,
+		.clock = s->clock,
+		.io = io,
+		.wake_us = UINT64_MAX,
 		.arena = ARENA_INIT(ARENA_MAX),
 	};
 	h->inbox_end = &h->inbox;

@@ -43,8 +43,8 @@ struct hub_storage {
 	struct pub_cursor cursor;
 	struct hub *hub;
 	struct server_storage *ss;
-	uint64_t applied;          /* I1 */
-	struct session *sessions;  /* registered with it */
+	uint64_t applied;         /* I1 */
+	struct session *sessions; /* registered with it */
 };
 
 struct hub {
@@ -54,22 +54,22 @@ struct hub {
 	struct hub_io *io;
 	struct hub_storage *storages; /* one for each of the server's */
 
-	struct session *sessions;  /* all that are connected */
-	size_t n_open;             /* sessions not yet freed */
-	struct session *dirty;     /* those with something new to send */
-	struct commit *finishing;  /* waiting for their publication */
-	struct commit *locked;     /* voting or voted: watched by the transaction timeout */
-	struct arena arena;        /* of the request being handled */
+	struct session *sessions; /* all that are connected */
+	size_t n_open;            /* sessions not yet freed */
+	struct session *dirty;    /* those with something new to send */
+	struct commit *finishing; /* waiting for their publication */
+	struct commit *locked;    /* voting or voted: watched by the transaction timeout */
+	struct arena arena;       /* of the request being handled */
 	struct load_op *free_loads;
-	uint64_t wake_us;          /* monotonic; hub_tick() is wanted by then; UINT64_MAX: never */
+	uint64_t wake_us; /* monotonic; hub_tick() is wanted by then; UINT64_MAX: never */
 
 	pthread_mutex_t inbox_lock; /* guards inbox; docs/threads.md */
 	struct hub_msg *inbox;
 	struct hub_msg **inbox_end;
 };
 
-MUST_CHECK int hub_init(struct hub *h, struct server *s, struct exec *exec, struct hub_io *io,
-	struct err *e);
+MUST_CHECK int hub_init(
+	struct hub *h, struct server *s, struct exec *exec, struct hub_io *io, struct err *e);
 /** All sessions are gone. */
 void hub_fini(struct hub *h);
 

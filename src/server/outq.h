@@ -29,9 +29,9 @@ struct outq {
 	struct outq_chunk *head;
 	struct outq_chunk *tail;
 	struct outq_chunk *spare; /* kept for the next message: a quiet connection has none */
-	size_t head_sent;  /* bytes of head that have left */
-	size_t bytes;      /* waiting in all, as of the last outq_appended() */
-	bool failed;       /* no memory: the connection must be closed */
+	size_t head_sent;         /* bytes of head that have left */
+	size_t bytes;             /* waiting in all, as of the last outq_appended() */
+	bool failed;              /* no memory: the connection must be closed */
 };
 
 void outq_free(struct outq *q);

@@ -131,8 +131,8 @@ void reply_failure(const struct request *r, int rc, const struct err *e, uint64_
 	default:
 		break;
 	}
-	log_emit(LOG_ERROR, SERVER_LOGGER, "(%s) %s failed: %s", r->session->label,
-		r->method->name, text);
+	log_emit(LOG_ERROR, SERVER_LOGGER, "(%s) %s failed: %s", r->session->label, r->method->name,
+		text);
 	if (rc == ERR_NOSPC)
 		reply_no_space(r, text);
 	else if (rc == ERR_QUOTA)

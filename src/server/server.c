@@ -60,7 +60,7 @@ void server_storage_unlocked(struct server_storage *ss)
 
 /* One walk over the status, as a dictionary on the wire or as JSON. */
 struct status_writer {
-	struct enc *en;   /* or */
+	struct enc *en; /* or */
 	struct buf *json;
 	bool first;
 };
@@ -122,8 +122,8 @@ static void put_timeout_alive(struct status_writer *w, bool runs)
 
 enum { STATUS_KEYS = 13 };
 
-static void write_status(struct server *s, struct server_storage *ss, uint64_t last_tid,
-	struct status_writer *w)
+static void write_status(
+	struct server *s, struct server_storage *ss, uint64_t last_tid, struct status_writer *w)
 {
 	struct storage_stats *st = &ss->stats;
 	time_t start = (time_t)(s->started_us / 1000000);

@@ -30,7 +30,8 @@ struct storage_stats {
 	atomic_uint_fast64_t commits;
 	atomic_uint_fast64_t aborts;
 	atomic_uint_fast64_t active_txns;
-	atomic_uint_fast64_t lock_us; /* wall clock: when the first of the locked ones was locked; 0: none is */
+	atomic_uint_fast64_t
+		lock_us; /* wall clock: when the first of the locked ones was locked; 0: none is */
 	atomic_uint_fast64_t n_locked;
 	atomic_uint_fast64_t conflicts;
 	atomic_uint_fast64_t conflicts_resolved;
@@ -47,7 +48,7 @@ struct server_options {
 	bool read_only;
 	bool msgpack;
 	bool client_conflict_resolution;
-	uint64_t transaction_timeout_us; /* 0: none */
+	uint64_t transaction_timeout_us;      /* 0: none */
 	const char *transaction_timeout_text; /* as the log shows it, "30" */
 };
 
@@ -61,8 +62,8 @@ struct server {
 
 /** @ids and @storages, n of each, are borrowed and must outlive the server. */
 MUST_CHECK int server_init(struct server *s, const struct server_options *o,
-	const struct clock *clock, const char *const *ids, struct storage *const *storages, size_t n,
-	struct err *e);
+	const struct clock *clock, const char *const *ids, struct storage *const *storages,
+	size_t n, struct err *e);
 void server_fini(struct server *s);
 
 /** The storage of that name, or NULL. */
@@ -73,8 +74,8 @@ void server_storage_locked(struct server_storage *ss, const struct clock *clock)
 void server_storage_unlocked(struct server_storage *ss);
 
 /** server_status's dictionary (T60). @last_tid as of the hub that answers. */
-void server_status_write(struct server *s, struct server_storage *ss, uint64_t last_tid,
-	struct enc *en);
+void server_status_write(
+	struct server *s, struct server_storage *ss, uint64_t last_tid, struct enc *en);
 
 /** The JSON reply to "ruok". Threads: @h's. */
 void server_ruok(struct server *s, struct hub *h, struct buf *out);

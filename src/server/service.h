@@ -11,8 +11,8 @@
 struct service;
 
 /** Serve @s on @listener with @n_workers event loops; both are borrowed until service_stop(). */
-MUST_CHECK int service_start(struct server *s, const struct listener *listener,
-	unsigned n_workers, struct service **ret, struct err *e);
+MUST_CHECK int service_start(struct server *s, const struct listener *listener, unsigned n_workers,
+	struct service **ret, struct err *e);
 
 /**
  * Accept no more, close the connections, those with a voted transaction when they have finished it or

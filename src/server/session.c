@@ -221,7 +221,7 @@ void session_sent(struct session *s, size_t n)
 bool session_wants_input(const struct session *s)
 {
 	return session_alive(s) && s->out.bytes <= SESSION_OUT_HIGH &&
-		s->n_loads < SESSION_LOADS_MAX;
+	       s->n_loads < SESSION_LOADS_MAX;
 }
 
 static void handshake(struct session *s, struct slice said)
@@ -261,8 +261,8 @@ static size_t take_frames(struct session *s, struct slice in)
 	struct slice content;
 
 	while (session_wants_input(s)) {
-		uint32_t max = s->state == SESSION_REGISTERED ? SESSION_FRAME_MAX
-							      : SESSION_FRAME_EARLY;
+		uint32_t max =
+			s->state == SESSION_REGISTERED ? SESSION_FRAME_MAX : SESSION_FRAME_EARLY;
 		struct slice rest = slice_of(in.data + used, in.len - used);
 
 		switch (frame_take(rest, max, &content, &need)) {

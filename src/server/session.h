@@ -25,10 +25,10 @@ struct hub;
 struct hub_storage;
 
 enum session_state {
-	SESSION_HANDSHAKE,  /* nothing said yet */
-	SESSION_CONNECTED,  /* may only register */
+	SESSION_HANDSHAKE, /* nothing said yet */
+	SESSION_CONNECTED, /* may only register */
 	SESSION_REGISTERED,
-	SESSION_CLOSED,     /* waiting for what is under way, then freed */
+	SESSION_CLOSED, /* waiting for what is under way, then freed */
 };
 
 /* R9, docs/operations.md#limits */
@@ -51,25 +51,25 @@ struct session_io {
 struct session {
 	struct hub *hub;
 	struct session_io *io;
-	uint64_t id;               /* never 0, never used again */
+	uint64_t id; /* never 0, never used again */
 	enum session_state state;
 	enum encoding encoding;
 	bool read_only;
-	bool closing;              /* io->close() was called */
-	bool dirty;                /* on the hub's list */
-	bool parsing;              /* handling `in` or new bytes: not to be entered again */
-	uint32_t n_loads;          /* requests under way in a pool */
-	uint32_t refs;             /* 1 for the connection, 1 for each request under way */
-	struct hub_storage *hs;    /* SESSION_REGISTERED */
-	struct commit *commit;     /* between tpc_begin and tpc_finish or tpc_abort */
-	struct buf in;             /* bytes of a message that is not whole yet */
+	bool closing;           /* io->close() was called */
+	bool dirty;             /* on the hub's list */
+	bool parsing;           /* handling `in` or new bytes: not to be entered again */
+	uint32_t n_loads;       /* requests under way in a pool */
+	uint32_t refs;          /* 1 for the connection, 1 for each request under way */
+	struct hub_storage *hs; /* SESSION_REGISTERED */
+	struct commit *commit;  /* between tpc_begin and tpc_finish or tpc_abort */
+	struct buf in;          /* bytes of a message that is not whole yet */
 	struct outq out;
-	uint64_t since_us;         /* monotonic: connected */
-	uint64_t drained_us;       /* monotonic: the last time something left, or was queued to empty */
+	uint64_t since_us;   /* monotonic: connected */
+	uint64_t drained_us; /* monotonic: the last time something left, or was queued to empty */
 	uint64_t requests;
-	char peer[64];             /* the connection's address, for logs */
-	char label[160];           /* set_client_label()'s text and the address */
-	struct session *prev, *next;               /* hub->sessions */
+	char peer[64];                               /* the connection's address, for logs */
+	char label[160];                             /* set_client_label()'s text and the address */
+	struct session *prev, *next;                 /* hub->sessions */
 	struct session *storage_prev, *storage_next; /* hs->sessions */
 	struct session *dirty_next;
 };

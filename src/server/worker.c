@@ -21,9 +21,9 @@ struct conn {
 	struct session *session; /* NULL: closed */
 	uv_poll_t poll;
 	int fd;
-	int events;              /* asked of libuv */
-	bool close_wanted;       /* on the worker's list */
-	bool flush;              /* but send what is queued before */
+	int events;        /* asked of libuv */
+	bool close_wanted; /* on the worker's list */
+	bool flush;        /* but send what is queued before */
 	struct conn *next;
 };
 

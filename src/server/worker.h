@@ -20,11 +20,11 @@ struct worker {
 	struct loop loop;
 	struct hub hub;
 	struct hub_io io;
-	uv_check_t check;   /* after the events of a turn: send what they queued */
-	uv_timer_t timer;   /* hub.wake_us */
-	uint64_t timer_us;  /* what it is set to; 0: not set */
+	uv_check_t check;     /* after the events of a turn: send what they queued */
+	uv_timer_t timer;     /* hub.wake_us */
+	uint64_t timer_us;    /* what it is set to; 0: not set */
 	struct conn *closing; /* asked to be closed, not yet done */
-	bool draining;      /* close what has no voted transaction; end when all is closed */
+	bool draining;        /* close what has no voted transaction; end when all is closed */
 	bool ended;
 	struct hub_msg drain_msg;
 	struct hub_msg cut_msg;

@@ -18,13 +18,13 @@
 struct publication {
 	_Atomic(struct publication *) next;
 	uint64_t tid;
-	uint64_t origin;      /* txn.origin of the committing session, 0 for none */
-	uint64_t size_bytes;  /* of the storage, after this transaction */
-	uint64_t length;      /* objects in the storage, after it */
+	uint64_t origin;     /* txn.origin of the committing session, 0 for none */
+	uint64_t size_bytes; /* of the storage, after this transaction */
+	uint64_t length;     /* objects in the storage, after it */
 	uint32_t n_oids;
-	bool info_only;       /* not a transaction: sizes changed (after a pack); tid is the last one */
+	bool info_only; /* not a transaction: sizes changed (after a pack); tid is the last one */
 	_Atomic(void *) frame[2]; /* server/: the encoded invalidation, one for each encoding */
-	uint64_t oids[];      /* written ones, without those only checked (T10, T11) */
+	uint64_t oids[];          /* written ones, without those only checked (T10, T11) */
 };
 
 /** One with room for @n_oids, or NULL. */
@@ -32,13 +32,14 @@ struct publication *publication_new(uint32_t n_oids);
 void publication_free(struct publication *p);
 
 struct pub_cursor {
-	_Atomic(struct publication *) at;    /* taken last; never NULL once attached */
-	void (*wake)(struct pub_cursor *c);  /* something new is there; called on the writer's thread */
-	struct pub_cursor *next;             /* the chain's own */
+	_Atomic(struct publication *) at; /* taken last; never NULL once attached */
+	void (*wake)(
+		struct pub_cursor *c); /* something new is there; called on the writer's thread */
+	struct pub_cursor *next;       /* the chain's own */
 };
 
 struct pubchain {
-	pthread_mutex_t lock;        /* guards cursors, oldest, n_kept, freeing */
+	pthread_mutex_t lock; /* guards cursors, oldest, n_kept, freeing */
 	struct pub_cursor *cursors;
 	struct publication *oldest;
 	_Atomic(struct publication *) newest;

@@ -38,13 +38,13 @@ struct load_req {
 	uint64_t tid;
 	uint64_t applied;
 	/* out */
-	int rc;             /* 0, ERR_NOKEY (POSKeyError), or a failure with a text */
-	bool none;          /* LOAD_BEFORE: the object did not exist yet at tid: the answer is None (T19) */
-	struct slice data;  /* borrowed until done() returns */
+	int rc;    /* 0, ERR_NOKEY (POSKeyError), or a failure with a text */
+	bool none; /* LOAD_BEFORE: the object did not exist yet at tid: the answer is None (T19) */
+	struct slice data; /* borrowed until done() returns */
 	uint64_t serial;
-	uint64_t end_tid;   /* of the revision that follows, TID_NONE when this one is current */
+	uint64_t end_tid; /* of the revision that follows, TID_NONE when this one is current */
 	struct err err;
-	void *owned;        /* the storage's own: freed by it after done() */
+	void *owned; /* the storage's own: freed by it after done() */
 };
 
 /** One revision in a history. */
@@ -62,9 +62,9 @@ struct history_req {
 	void (*done)(struct history_req *r);
 	uint64_t oid;
 	uint64_t applied;
-	uint32_t size;      /* at most so many, newest first */
+	uint32_t size;       /* at most so many, newest first */
 	struct arena *arena; /* the items live there; used by the storage until done() */
-	int rc;             /* 0 or ERR_NOKEY ... */
+	int rc;              /* 0 or ERR_NOKEY ... */
 	struct history_item *items;
 	uint32_t n_items;
 	struct err err;
@@ -72,12 +72,12 @@ struct history_req {
 };
 
 struct conflict {
-	size_t rec;                /* index in txn->recs */
-	uint8_t op;                /* TXN_STORE: ConflictError; TXN_CHECK: ReadConflictError */
+	size_t rec; /* index in txn->recs */
+	uint8_t op; /* TXN_STORE: ConflictError; TXN_CHECK: ReadConflictError */
 	uint64_t oid;
 	uint64_t committed_serial; /* TID_NONE and missing: no such object */
 	uint64_t old_serial;
-	bool missing;              /* a checked object that does not exist: POSKeyError */
+	bool missing; /* a checked object that does not exist: POSKeyError */
 };
 
 struct vote_req {
@@ -85,13 +85,13 @@ struct vote_req {
 	struct exec *exec;
 	void (*done)(struct vote_req *r);
 	struct txn *txn;
-	bool collect;              /* client-conflict-resolution: find all conflicts, not the first only */
+	bool collect; /* client-conflict-resolution: find all conflicts, not the first only */
 	/* out */
-	int rc;                    /* 0, ERR_CONFLICT (see conflicts), ERR_NOSPC, ERR_QUOTA, ERR_READONLY, ERR_LIMIT ... */
+	int rc; /* 0, ERR_CONFLICT (see conflicts), ERR_NOSPC, ERR_QUOTA, ERR_READONLY, ERR_LIMIT ... */
 	struct conflict *conflicts; /* mem_alloc()ed; the caller frees */
 	size_t n_conflicts;
 	struct err err;
-	struct storage *storage;   /* the storage's own, while under way */
+	struct storage *storage; /* the storage's own, while under way */
 };
 
 struct storage_info {
@@ -125,9 +125,9 @@ struct storage_ops {
 
 struct storage {
 	const struct storage_ops *ops;
-	const char *name;      /* getName(): for a FileStorage the path as configured */
+	const char *name; /* getName(): for a FileStorage the path as configured */
 	bool read_only;
-	struct pubchain pubs;  /* last transaction: pubchain_last_tid() */
+	struct pubchain pubs; /* last transaction: pubchain_last_tid() */
 };
 
 #endif

@@ -20,11 +20,11 @@
 #include "base/slice.h"
 
 enum txn_op {
-	TXN_STORE,   /* serial: of the revision the change was made from; 0 for a new object */
-	TXN_CHECK,   /* serial: must still be current; nothing is written */
+	TXN_STORE, /* serial: of the revision the change was made from; 0 for a new object */
+	TXN_CHECK, /* serial: must still be current; nothing is written */
 	TXN_RESTORE, /* serial: tid of this revision; prev_txn: hint where the same data is; data may be None */
-	TXN_DELETE,  /* serial: must be current; writes a record without data */
-	TXN_UNDO,    /* serial: tid of the transaction to undo; oid is not used */
+	TXN_DELETE, /* serial: must be current; writes a record without data */
+	TXN_UNDO,   /* serial: tid of the transaction to undo; oid is not used */
 };
 
 enum txn_state {
@@ -40,9 +40,9 @@ struct txn_rec {
 	uint64_t prev_txn;
 	uint64_t data_off; /* into the transaction's data */
 	uint64_t data_len;
-	uint8_t op;        /* enum txn_op */
-	bool has_data;     /* false: None */
-	bool dropped;      /* replaced by a later record of its oid after a conflict */
+	uint8_t op;    /* enum txn_op */
+	bool has_data; /* false: None */
+	bool dropped;  /* replaced by a later record of its oid after a conflict */
 };
 
 struct txn {
@@ -61,10 +61,10 @@ struct txn {
 	/* data: bytes [0, data_spilled) in the file, the rest in memory */
 	struct buf data;
 	uint64_t data_spilled;
-	int spill_fd;       /* -1: none */
+	int spill_fd; /* -1: none */
 
 	/* filled in by the storage */
-	uint64_t tid;       /* assigned when it is written */
+	uint64_t tid;            /* assigned when it is written */
 	uint64_t reserved_bytes; /* by vote, of the disk */
 
 	/* Called once by the storage after storage_finish(): @rc 0 when durable and published, else
@@ -72,8 +72,8 @@ struct txn {
 	 * must not block. The transaction is the owner's again. */
 	void (*done)(struct txn *t, int rc, const struct err *e);
 	void *owner;
-	uint64_t origin;    /* the session that gets the reply; copied into the publication */
-	struct txn *next;   /* for whoever has it in a list: the storage's queue */
+	uint64_t origin;  /* the session that gets the reply; copied into the publication */
+	struct txn *next; /* for whoever has it in a list: the storage's queue */
 };
 
 /** How much of one transaction's data is kept in memory before it goes to a file, in bytes. */

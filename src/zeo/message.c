@@ -38,8 +38,7 @@ int message_decode(struct slice content, enum encoding encoding, struct arena *a
 	m.name = f[2].s;
 	if (!m.keep_alive) {
 		if (f[3].type != VAL_TUPLE && f[3].type != VAL_LIST)
-			return err_set(e, ERR_FORMAT,
-				"a message whose arguments are not a tuple");
+			return err_set(e, ERR_FORMAT, "a message whose arguments are not a tuple");
 		m.args = f[3].items;
 		m.n_args = f[3].n;
 	}

@@ -146,7 +146,8 @@ static void send_record(struct client *c, const struct attempt *a, uint32_t i)
 	struct enc en;
 	size_t mark;
 
-	call_begin(c, &en, &mark, 0, a->check_only[i] ? "checkCurrentSerialInTransaction" : "storea",
+	call_begin(c, &en, &mark, 0,
+		a->check_only[i] ? "checkCurrentSerialInTransaction" : "storea",
 		a->check_only[i] ? 3 : 4);
 	enc_id(&en, a->oids[i]);
 	enc_id(&en, a->base[i]);
@@ -244,7 +245,8 @@ static void on_invalidation(struct client *c, const struct message *m)
 
 	for (uint32_t i = 0; i < a->n; i++)
 		written += !a->check_only[i];
-	SIM_CHECK(m->args[1].n == written, "T10, T11: %u oids instead of %u", m->args[1].n, written);
+	SIM_CHECK(
+		m->args[1].n == written, "T10, T11: %u oids instead of %u", m->args[1].n, written);
 }
 
 /* R1: exactly what is true as of the last tid the connection was told of. */
@@ -267,10 +269,12 @@ static void on_loaded(struct client *c, struct client_load *l, bool error, const
 		SIM_CHECK(val_is_none(v), "T19: None was expected before its creation");
 		return;
 	}
-	SIM_CHECK(get_be64(v->items[1].s.data) == serial, "R1: revision %llx of %llu as of %llx, not %llx",
+	SIM_CHECK(get_be64(v->items[1].s.data) == serial,
+		"R1: revision %llx of %llu as of %llx, not %llx",
 		(unsigned long long)get_be64(v->items[1].s.data), (unsigned long long)l->oid,
 		(unsigned long long)as_of, (unsigned long long)serial);
-	SIM_CHECK(model_attempt_of(v->items[0].s) == model_find(c->model, serial)->attempt, "its data");
+	SIM_CHECK(model_attempt_of(v->items[0].s) == model_find(c->model, serial)->attempt,
+		"its data");
 	if (end == TID_NONE || end > c->last_tid)
 		SIM_CHECK(val_is_none(&v->items[2]), "R1: an end that was not told yet");
 	else
@@ -334,8 +338,8 @@ static void on_message(struct client *c, struct slice content)
 	}
 	/* as message_decode(), but a reply's result is any value */
 	rc = c->encoding == ENC_PICKLE
-		? pickle_decode(content, 0, &pickle_limits_message, &c->arena, &v, NULL, &e)
-		: msgpack_decode(content, &pickle_limits_message, &c->arena, &v, &e);
+		     ? pickle_decode(content, 0, &pickle_limits_message, &c->arena, &v, NULL, &e)
+		     : msgpack_decode(content, &pickle_limits_message, &c->arena, &v, &e);
 	SIM_CHECK(rc == OK, "%s", e.text);
 	m.id = &v.items[0];
 	m.async = v.items[1].type == VAL_BOOL ? v.items[1].b : v.items[1].i != 0;
@@ -383,8 +387,7 @@ void client_receive_some(struct client *c)
 	session_sent(c->session, n);
 	session_resume(c->session);
 	for (;;) {
-		struct slice rest =
-			slice_of(c->from_server.data + used, c->from_server.len - used);
+		struct slice rest = slice_of(c->from_server.data + used, c->from_server.len - used);
 		struct slice content;
 		size_t need;
 

@@ -15,12 +15,12 @@ enum { CLIENT_LOADS = 4 };
 enum client_commit {
 	COMMIT_NONE,
 	COMMIT_VOTE_SENT,
-	COMMIT_HELD,        /* voted */
+	COMMIT_HELD, /* voted */
 	COMMIT_FINISH_SENT,
 };
 
 struct client_load {
-	int64_t id;  /* 0: not under way */
+	int64_t id; /* 0: not under way */
 	uint64_t oid;
 	uint64_t before;
 };
@@ -32,16 +32,16 @@ struct client {
 	struct model *model;
 	uint64_t *random;
 	enum encoding encoding;
-	bool close_asked;        /* by the server */
+	bool close_asked; /* by the server */
 	bool handshake_done;
 	bool registered;
 	int64_t last_id;
 	int64_t register_id, commit_id;
-	uint64_t last_tid;       /* what the stream of messages has told */
+	uint64_t last_tid; /* what the stream of messages has told */
 	struct client_load loads[CLIENT_LOADS];
 	enum client_commit commit;
 	uint32_t attempt;
-	uint64_t held_us;        /* when it learned that it holds its objects */
+	uint64_t held_us; /* when it learned that it holds its objects */
 	struct buf to_server;
 	struct buf from_server;
 	struct arena arena;

@@ -49,7 +49,8 @@ uint32_t model_attempt_of(struct slice data)
 	SIM_CHECK(data.len >= 16, "a record of %zu bytes", data.len);
 	a = get_be32(data.data);
 	n = model_data(a, get_be64(data.data + 8), want);
-	SIM_CHECK(n == data.len && memcmp(want, data.data, n) == 0, "a torn record of attempt %u", a);
+	SIM_CHECK(
+		n == data.len && memcmp(want, data.data, n) == 0, "a torn record of attempt %u", a);
 	return a;
 }
 
@@ -93,8 +94,8 @@ static uint32_t attempt_of_record(struct storage *s, uint64_t oid, uint64_t tid)
 	return l.attempt;
 }
 
-void model_revision(const struct model *m, uint64_t oid, uint64_t tid, uint64_t *ret_serial,
-	uint64_t *ret_end)
+void model_revision(
+	const struct model *m, uint64_t oid, uint64_t tid, uint64_t *ret_serial, uint64_t *ret_end)
 {
 	*ret_serial = *ret_end = TID_NONE;
 	for (uint32_t i = 0; i < m->n_txns; i++) {
@@ -141,8 +142,8 @@ static void check_base(const struct model *m, const struct attempt *a)
 	}
 }
 
-void model_published(struct model *m, struct storage *s, uint64_t tid, const uint64_t *oids,
-	uint32_t n_oids)
+void model_published(
+	struct model *m, struct storage *s, uint64_t tid, const uint64_t *oids, uint32_t n_oids)
 {
 	uint32_t number = 0;
 	struct attempt *a;
@@ -198,7 +199,7 @@ void model_check_reopened(struct model *m, struct storage *s)
 				(unsigned long long)m->txns[known].tid, (unsigned long long)p->tid);
 			for (uint32_t i = 0; i < p->n_oids; i++)
 				SIM_CHECK(attempt_of_record(s, p->oids[i], p->tid) ==
-						m->txns[known].attempt,
+						  m->txns[known].attempt,
 					"transaction %llx has changed", (unsigned long long)p->tid);
 			known++;
 		} else {
@@ -206,8 +207,8 @@ void model_check_reopened(struct model *m, struct storage *s)
 			known++;
 		}
 	}
-	SIM_CHECK(known >= m->n_txns, "%u of %u published transactions are there", known,
-		m->n_txns);
+	SIM_CHECK(
+		known >= m->n_txns, "%u of %u published transactions are there", known, m->n_txns);
 }
 
 void model_free(struct model *m)

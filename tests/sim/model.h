@@ -13,9 +13,9 @@ enum { MODEL_OIDS = 8, MODEL_RECS = 4 };
 struct attempt {
 	uint32_t n;
 	uint64_t oids[MODEL_RECS];
-	uint64_t base[MODEL_RECS];  /* serial the change was made from */
+	uint64_t base[MODEL_RECS]; /* serial the change was made from */
 	bool check_only[MODEL_RECS];
-	uint64_t tid;               /* when published */
+	uint64_t tid; /* when published */
 };
 
 struct model_txn {
@@ -35,12 +35,12 @@ uint32_t model_new_attempt(struct model *m);
 
 /** A publication is there: its records are those of one attempt, made from the revisions that were
  * current. Aborts with a text when not. */
-void model_published(struct model *m, struct storage *s, uint64_t tid, const uint64_t *oids,
-	uint32_t n_oids);
+void model_published(
+	struct model *m, struct storage *s, uint64_t tid, const uint64_t *oids, uint32_t n_oids);
 
 /** The newest transaction that wrote @oid and is not newer than @tid, and the one after it. 0: none. */
-void model_revision(const struct model *m, uint64_t oid, uint64_t tid, uint64_t *ret_serial,
-	uint64_t *ret_end);
+void model_revision(
+	const struct model *m, uint64_t oid, uint64_t tid, uint64_t *ret_serial, uint64_t *ret_end);
 
 /** The data of a record: written by attempt @a. */
 size_t model_data(uint32_t attempt, uint64_t oid, uint8_t out[600]);

@@ -10,8 +10,8 @@
 
 #include "base/log.h"
 #include "client.h"
-#include "sim_disk.h"
 #include "server/server.h"
+#include "sim_disk.h"
 #include "storage/filestorage/fs.h"
 
 enum { CLIENTS = 6, HUBS = 2, JOBS = 64, TIMEOUT_US = 30000000 };
@@ -47,7 +47,8 @@ static uint64_t pick(uint64_t n)
 static uint64_t wall_us(const struct clock *c)
 {
 	(void)c;
-	return UINT64_C(1700000000000000) + w.now_us - (w.now_us % 7 == 0 ? 5000000 : 0); /* steps back */
+	return UINT64_C(1700000000000000) + w.now_us -
+	       (w.now_us % 7 == 0 ? 5000000 : 0); /* steps back */
 }
 
 static uint64_t mono_us(const struct clock *c)
@@ -113,7 +114,8 @@ static void open_world(void)
 {
 	struct filestorage_options fo = { .recent_txns = 1 << 30, .clock = &w.clock };
 	struct server_options so = {
-		.transaction_timeout_us = TIMEOUT_US, .transaction_timeout_text = "30",
+		.transaction_timeout_us = TIMEOUT_US,
+		.transaction_timeout_text = "30",
 	};
 	const char *id = "1";
 	struct err e = ERR_INIT;
@@ -180,7 +182,7 @@ static void check_timeouts(struct hub *h)
 		struct client *c = &w.clients[i];
 
 		SIM_CHECK(c->commit != COMMIT_HELD || c->hub != h || c->close_asked ||
-				w.now_us < c->held_us + TIMEOUT_US,
+				  w.now_us < c->held_us + TIMEOUT_US,
 			"R5: held for %" PRIu64 " us", w.now_us - c->held_us);
 	}
 }

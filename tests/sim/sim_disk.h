@@ -13,14 +13,14 @@ enum { SIM_PAGE = 512 }; /* small, so that transactions span several */
 
 struct sim_disk {
 	struct disk_file file;
-	uint8_t *now;     /* what the page cache has */
+	uint8_t *now; /* what the page cache has */
 	size_t now_len;
 	uint8_t *durable; /* what a power cut leaves for sure */
 	size_t durable_len;
-	uint64_t *random;      /* the seed's state */
-	unsigned fail_write;   /* one of so many writes fails; 0: none */
-	unsigned fail_sync;    /* the same for syncs */
-	unsigned cold;         /* one of so many reads that may not wait has to; 0: none */
+	uint64_t *random;    /* the seed's state */
+	unsigned fail_write; /* one of so many writes fails; 0: none */
+	unsigned fail_sync;  /* the same for syncs */
+	unsigned cold;       /* one of so many reads that may not wait has to; 0: none */
 	unsigned n_writes_failed, n_syncs_failed;
 };
 

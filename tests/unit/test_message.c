@@ -90,7 +90,8 @@ static void test_ids(void **state)
 {
 	struct val pair[2] = {
 		{ .type = VAL_BYTES, .s = { (const uint8_t *)"12345678", 8 } },
-		{ .type = VAL_BYTES, .s = { (const uint8_t *)"\xff\xff\xff\xff\xff\xff\xff\xff", 8 } },
+		{ .type = VAL_BYTES,
+			.s = { (const uint8_t *)"\xff\xff\xff\xff\xff\xff\xff\xff", 8 } },
 	};
 	struct val ids[] = {
 		{ .type = VAL_INT, .i = 0 },
@@ -134,9 +135,9 @@ static void test_not_messages(void **state)
 	refuse("", 0);
 	refuse("K\x01.", 3);
 	refuse("K\x01K\x02\x86.", 6);
-	refuse("(K\x01NNNt.", 8);                           /* the flag is None */
-	refuse("(K\x01K\0K\0K\0t.", 11);                    /* the name is a number */
-	refuse("(K\x01K\0U\x01xK\0t.", 12);                 /* the arguments are a number */
+	refuse("(K\x01NNNt.", 8);                             /* the flag is None */
+	refuse("(K\x01K\0K\0K\0t.", 11);                      /* the name is a number */
+	refuse("(K\x01K\0U\x01xK\0t.", 12);                   /* the arguments are a number */
 	refuse("(K\x01K\0U\x01x(cos\nsystem\nS'x'\ntt.", 30); /* T43 */
 }
 
@@ -147,9 +148,9 @@ static void test_keep_alive(void **state)
 	struct message m;
 
 	/* (-1, 0, '.reply', None) as ZEO's clients send it */
-	assert_int_equal(message_decode(slice_of("\x80\x03(J\xff\xff\xff\xffK\0X\x06\0\0\0.replyNt.",
-						24),
-				 ENC_PICKLE, &arena, &m, &e),
+	assert_int_equal(
+		message_decode(slice_of("\x80\x03(J\xff\xff\xff\xffK\0X\x06\0\0\0.replyNt.", 24),
+			ENC_PICKLE, &arena, &m, &e),
 		OK);
 	assert_true(m.keep_alive);
 	arena_free(&arena);
