@@ -6,6 +6,9 @@ import pytest
 from zeo_package.cases import collect
 from zeo_package.forker import Forker, ServerError
 
+# Python's client, when it is closed in the middle of a call.
+pytestmark = pytest.mark.filterwarnings('ignore:coroutine .* was never awaited:RuntimeWarning')
+
 ENTRIES, UNUSED = collect()
 
 
