@@ -60,7 +60,7 @@ def launch(programs, tmp_path, start_server, free_address):
 def test_help(run, option):
     result = run(option)
     assert (result.returncode, result.stderr) == (0, '')
-    for name in ('-C', '--configuration', '-a', '--address', '-f', '--filename', '-t', '--timeout',
+    for name in ('-C', '--configure', '-a', '--address', '-f', '--filename', '-t', '--timeout',
                  '--pid-file', '--check', '-h', '--help', '--version'):
         assert re.search(rf'(?<![\w-]){name}\b', result.stdout), name
 
@@ -127,7 +127,7 @@ def test_check_beside_a_server(run, configuration, server, tmp_path):
 
 def test_check_url(run, configuration):
     path = configuration(GOOD)
-    assert run('--configuration', f'file://{path}', '--check').returncode == 0
+    assert run('--configure', f'file://{path}', '--check').returncode == 0
 
 
 @pytest.mark.parametrize('line,broken,expected', [
