@@ -4,6 +4,7 @@ Every connection is recorded as it is read. What arrives on it is one sequence o
 `view` is the newest one it has been told of, by an invalidation or by its own finish reply.
 """
 
+import itertools
 import random
 import threading
 
@@ -346,13 +347,13 @@ def test_applied_before_visible(place):
             def write():
                 nonlocal serial
                 try:
-                    for i in range(300):
+                    for i in itertools.takewhile(
+                            lambda i: i < 100 or len(set(seen)) < 20, itertools.count()):
                         serial = writer.commit([(oid, serial, b'%d' % i)])
                 finally:
                     done.set()
 
             in_threads(read, write)
             assert seen == sorted(seen)
-            assert len(set(seen)) > 10
     finally:
         reader.close()

@@ -43,6 +43,10 @@ def quiet(server):
     return wait_until('nobody is connected', lambda: n_sockets(server.pid) == 1)
 
 
+def memory_limit_kib(programs, kib):
+    return kib * 20 if is_sanitized(programs / 'zkrunzeo') else kib
+
+
 def complaint(server, text):
     """Wait for a line of the log."""
     return wait_until(f'{text!r} in the log', lambda: text in server.text())
@@ -148,14 +152,14 @@ def test_oversized_after_register(mapping, wires):
     assert good.call('ping') is None
 
 
-def test_a_length_reserves_nothing(mapping, wires):
+def test_a_length_reserves_nothing(programs, mapping, wires):
     before = resident_kib(mapping.pid)
     opened = [wires(mapping) for _ in range(20)]
     for w in opened:
         w.send_raw(struct.pack('>I', FRAME_MAX) + b'x' * 1000)
     for w in opened:  # read already: a later connection of each worker was served
         assert wires(mapping).call('ping') is None
-    assert resident_kib(mapping.pid) - before < 64 << 10
+    assert resident_kib(mapping.pid) - before < memory_limit_kib(programs, 64 << 10)
 
 
 @pytest.mark.parametrize('encoding', 'ZM')
@@ -417,7 +421,10 @@ def test_wrong_arguments(server, wires):
             for wrong in WRONG:
                 with pytest.raises(WireError) as e:
                     w.call(name, *args[:i], wrong, *args[i + 1:])
-                assert e.value.name in ('builtins.TypeError', 'builtins.ValueError'), (name, wrong)
+                expected = ('builtins.TypeError', 'builtins.ValueError')
+                if (name, wrong) == ('history', None):
+                    expected = ('ZODB.POSException.POSKeyError',)  # ZODB's own tests ask so
+                assert e.value.name in expected, (name, wrong)
     for data in [x for x in WRONG if not isinstance(x, bytes)]:
         with pytest.raises(WireError):
             w.call('storea', p64(1), Z64, data, 1)
@@ -452,7 +459,7 @@ def test_wrong_arguments_without_a_reply(mapping, wires):
     assert good.call('server_status')['active_txns'] == 0
 
 
-def test_thousands_of_short_bad_pickles(mapping, wires):
+def test_thousands_of_short_bad_pickles(programs, mapping, wires):
     """T44: each costs its sender one connection, and the server nothing that stays."""
     quiet(mapping)
     good = wires(mapping)
@@ -467,10 +474,10 @@ def test_thousands_of_short_bad_pickles(mapping, wires):
         w.close()
     assert good.call('ping') is None
     wait_until('all are closed', lambda: n_sockets(mapping.pid) == 2)
-    assert resident_kib(mapping.pid) - before < 32 << 10
+    assert resident_kib(mapping.pid) - before < memory_limit_kib(programs, 32 << 10)
 
 
-def test_thousands_of_short_good_pickles(mapping, wires):
+def test_thousands_of_short_good_pickles(programs, mapping, wires):
     """Requests that say much with few bytes are answered, and held to what they are."""
     w = wires(mapping)
     before = resident_kib(mapping.pid)
@@ -480,11 +487,7 @@ def test_thousands_of_short_good_pickles(mapping, wires):
         w.send_raw(frame(content))
         id, flag, name, args = w.receive()
         assert (id, flag) == (5, 2) and args[0] == 'builtins.TypeError'
-    assert resident_kib(mapping.pid) - before < 64 << 10
-
-
-def memory_limit_kib(programs, kib):
-    return kib * 20 if is_sanitized(programs / 'zkrunzeo') else kib
+    assert resident_kib(mapping.pid) - before < memory_limit_kib(programs, 64 << 10)
 
 
 @pytest.mark.parametrize('configuration', [MAPPING, FILE])
