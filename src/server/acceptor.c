@@ -1,6 +1,8 @@
 #include "server/acceptor.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -37,7 +39,7 @@ static void on_pause_over(uv_timer_t *t)
 static void peer_name(
 	const struct sockaddr_storage *ss, socklen_t n, int fd, char *out, size_t room)
 {
-	char host[48];
+	char host[INET6_ADDRSTRLEN + IF_NAMESIZE];
 	char port[8];
 
 	if (ss->ss_family == AF_UNIX ||
@@ -63,7 +65,7 @@ static struct worker *choose(struct acceptor *a)
 
 static void hand_over(struct acceptor *a, int fd, const struct sockaddr_storage *ss, socklen_t n)
 {
-	char peer[64];
+	char peer[80];
 	int one = 1;
 
 	if (ss->ss_family != AF_UNIX) {
@@ -79,13 +81,26 @@ static bool is_shortage(int errnum)
 	return errnum == EMFILE || errnum == ENFILE || errnum == ENOBUFS || errnum == ENOMEM;
 }
 
+/* What is short may be there again soon. Said once, until a connection was accepted. */
+static void pause_accepting(struct acceptor *a, const char *why)
+{
+	if (!a->complained)
+		log_emit(LOG_ERROR, SERVER_LOGGER,
+			"cannot accept connections, trying every %d ms: %s", PAUSE_MS, why);
+	a->complained = true;
+	poll_all(a, false);
+	uv_timer_start(&a->pause, on_pause_over, PAUSE_MS, 0);
+}
+
 static void on_poll(uv_poll_t *p, int status, int events)
 {
 	struct acceptor *a = p->data;
 	int listen_fd = a->listener->fds[p - a->polls];
-
-	(void)status;
 	(void)events;
+	if (status < 0) { /* libuv has stopped this one: all go on after a while */
+		pause_accepting(a, uv_strerror(status));
+		return;
+	}
 	for (int i = 0; i < ACCEPTS_A_TURN; i++) {
 		struct sockaddr_storage ss = { 0 };
 		socklen_t n = sizeof(ss);
@@ -93,18 +108,22 @@ static void on_poll(uv_poll_t *p, int status, int events)
 			listen_fd, (struct sockaddr *)&ss, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
+			a->complained = false;
 			hand_over(a, fd, &ss, n);
 		} else if (is_shortage(errno)) {
-			log_emit(LOG_ERROR, SERVER_LOGGER,
-				"cannot accept connections for %d ms: %s", PAUSE_MS,
-				strerror(errno));
-			poll_all(a, false);
-			uv_timer_start(&a->pause, on_pause_over, PAUSE_MS, 0);
+			pause_accepting(a, strerror(errno));
 			return;
 		} else if (errno == EAGAIN) {
 			return;
 		}
 	}
+}
+
+static void close_handles(struct acceptor *a)
+{
+	for (int i = 0; i < a->listener->n_fds; i++)
+		uv_close((uv_handle_t *)&a->polls[i], NULL);
+	uv_close((uv_handle_t *)&a->pause, NULL);
 }
 
 static void on_wake(struct loop *l)
@@ -113,9 +132,7 @@ static void on_wake(struct loop *l)
 
 	if (!atomic_exchange(&a->stop, false))
 		return;
-	for (int i = 0; i < a->listener->n_fds; i++)
-		uv_close((uv_handle_t *)&a->polls[i], NULL);
-	uv_close((uv_handle_t *)&a->pause, NULL);
+	close_handles(a);
 	loop_finish(l);
 }
 
@@ -139,7 +156,12 @@ int acceptor_start(struct acceptor *a, const struct listener *listener, struct w
 	uv_timer_init(&a->loop.uv, &a->pause);
 	a->pause.data = a;
 	poll_all(a, true);
-	return loop_start(&a->loop, "acceptor", e);
+	rc = loop_start(&a->loop, "acceptor", e);
+	if (rc != OK) {
+		close_handles(a);
+		loop_fini(&a->loop);
+	}
+	return rc;
 }
 
 void acceptor_stop(struct acceptor *a)

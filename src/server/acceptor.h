@@ -19,6 +19,7 @@ struct acceptor {
 	struct worker *workers;
 	unsigned n_workers;
 	unsigned turn;
+	bool complained; /* that nothing can be accepted */
 	_Atomic bool stop;
 };
 

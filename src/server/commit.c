@@ -26,7 +26,7 @@ struct commit {
 	struct server_storage *ss;
 	struct session *session; /* NULL: gone, or it has aborted */
 	enum commit_state state;
-	bool is_counted;        /* in stats.n_locked and on the hub's list */
+	bool is_watched;        /* on the hub's list of the locked */
 	struct reply_id id;     /* as the client calls it */
 	struct request request; /* the vote or tpc_finish to be answered */
 	struct cq_entry entry;
@@ -158,20 +158,19 @@ static void detach(struct commit *c)
 	c->session = NULL;
 }
 
-static void count_locked(struct commit *c)
+static void watch(struct commit *c)
 {
-	server_storage_locked(c->ss, c->hub->clock);
+	commit_queue_stamp(&c->ss->queue, &c->entry, clock_wall_us(c->hub->clock));
 	list_add(&c->hub->locked, c);
-	c->is_counted = true;
+	c->is_watched = true;
 }
 
-static void uncount_locked(struct commit *c)
+static void unwatch(struct commit *c)
 {
-	if (!c->is_counted)
+	if (!c->is_watched)
 		return;
-	server_storage_unlocked(c->ss);
 	list_remove(&c->hub->locked, c);
-	c->is_counted = false;
+	c->is_watched = false;
 }
 
 /* It ends here, without having been finished; the client has been told, or is not to be told. */
@@ -181,7 +180,7 @@ static void end_unfinished(struct commit *c)
 
 	detach(c);
 	atomic_fetch_sub(&c->ss->stats.active_txns, 1);
-	uncount_locked(c);
+	unwatch(c);
 	if (c->entry.entered)
 		granted = commit_queue_leave(&c->ss->queue, &c->entry);
 	if (c->state == COMMIT_WAITING && granted)
@@ -228,7 +227,7 @@ static void answer_conflicts(struct commit *c)
 		write_conflicts(&rep.w.enc, c);
 		reply_send(&rep);
 	}
-	uncount_locked(c);
+	unwatch(c);
 	commit_queue_leave(&c->ss->queue, &c->entry);
 	c->txn->state = TXN_BUFFERING;
 	c->state = COMMIT_BUFFERING;
@@ -330,7 +329,7 @@ static void vote_now(struct commit *c)
 		c->deadline_us = c->locked_us + timeout_us;
 		hub_wake_at(c->hub, c->deadline_us);
 	}
-	count_locked(c);
+	watch(c);
 	mem_free(c->vote.conflicts);
 	c->vote = (struct vote_req){
 		.exec = c->hub->exec,
@@ -394,6 +393,8 @@ void commit_vote(const struct request *r)
 	}
 	c->state = COMMIT_WAITING;
 	if (commit_queue_enter(&c->ss->queue, &c->entry)) {
+		hub_catch_up(
+			c->hub); /* what it compares with has been published: tell that first */
 		vote_now(c);
 		return;
 	}
@@ -428,12 +429,17 @@ void commit_abort(const struct request *r)
 	reply_none(r);
 }
 
+void commit_discard(struct session *s)
+{
+	if (s->commit)
+		abort_now(s->commit);
+}
+
 void commit_abandon(struct session *s)
 {
 	struct commit *c;
 
-	if (s->commit)
-		abort_now(s->commit);
+	commit_discard(s);
 	for (c = s->hub->finishing; c; c = c->next)
 		if (c->session == s)
 			c->session = NULL; /* it completes all the same (R5) */
@@ -477,7 +483,7 @@ void commit_finish(const struct request *r)
 		reply_error_text(r, "builtins.AssertionError", "finished called wo lock");
 		return;
 	}
-	uncount_locked(c);
+	unwatch(c);
 	s->commit = NULL;
 	c->state = COMMIT_FINISHING;
 	c->request = *r;

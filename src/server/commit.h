@@ -54,6 +54,9 @@ void commit_vote(const struct request *r);
 void commit_finish(const struct request *r);
 void commit_abort(const struct request *r);
 
+/** Abort what the session has begun, without an answer. */
+void commit_discard(struct session *s);
+
 /** The session is gone: what has not been handed to the storage is aborted. */
 void commit_abandon(struct session *s);
 

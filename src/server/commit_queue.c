@@ -81,13 +81,13 @@ static struct cq_lock **find(struct commit_queue *q, uint64_t oid)
 }
 
 /* Without memory the table stays as it is: slower, not wrong. */
-static void grow(struct commit_queue *q)
+static bool grow(struct commit_queue *q)
 {
 	size_t n = q->n_rows * 4;
 	struct cq_lock **rows = mem_zalloc(n, sizeof(rows[0]));
 
 	if (!rows)
-		return;
+		return false;
 	for (size_t i = 0; i < q->n_rows; i++) {
 		struct cq_lock *l = q->rows[i];
 
@@ -103,6 +103,7 @@ static void grow(struct commit_queue *q)
 	mem_free(q->rows);
 	q->rows = rows;
 	q->n_rows = n;
+	return true;
 }
 
 static void lock_enter(struct commit_queue *q, struct cq_lock *l)
@@ -242,11 +243,12 @@ bool commit_queue_enter(struct commit_queue *q, struct cq_entry *en)
 	CHECK(!en->entered);
 	merge_duplicates(en);
 	pthread_mutex_lock(&q->lock);
-	if (q->n_fifos > q->n_rows * 2)
-		grow(q);
+	while (q->n_fifos + en->n_locks > q->n_rows * 2 && grow(q))
+		;
 	list_append(q, en);
 	en->entered = true;
 	en->granted = false;
+	en->locked_us = 0;
 	en->barred = is_barred(q, en);
 	en->n_waiting = en->barred;
 	for (size_t i = 0; i < en->n_locks; i++) {
@@ -279,6 +281,26 @@ bool commit_queue_leave(struct commit_queue *q, struct cq_entry *en)
 	en->locks = NULL;
 	en->n_locks = 0;
 	return granted;
+}
+
+void commit_queue_stamp(struct commit_queue *q, struct cq_entry *en, uint64_t wall_us)
+{
+	pthread_mutex_lock(&q->lock);
+	en->locked_us = wall_us;
+	pthread_mutex_unlock(&q->lock);
+}
+
+uint64_t commit_queue_locked_since(struct commit_queue *q)
+{
+	const struct cq_entry *at;
+	uint64_t since = 0;
+
+	pthread_mutex_lock(&q->lock);
+	for (at = q->first; at; at = at->next)
+		if (at->locked_us && (since == 0 || at->locked_us < since))
+			since = at->locked_us;
+	pthread_mutex_unlock(&q->lock);
+	return since;
 }
 
 size_t commit_queue_waiting(struct commit_queue *q)

@@ -39,6 +39,7 @@ struct cq_entry {
 	bool whole;       /* every object, alone */
 	bool barred; /* an entry for the whole storage is before it, or it is one and not first */
 	bool entered;
+	uint64_t locked_us; /* wall clock: commit_queue_stamp(); 0: not yet */
 	bool granted;
 	struct cq_entry *prev, *next; /* all entries, in the order they came */
 };
@@ -66,6 +67,11 @@ bool commit_queue_enter(struct commit_queue *q, struct cq_entry *en);
 /** Leave, granted or not, and free its locks; those behind may be granted by it. Returns whether
  * it had been granted (then granted_cb(), if it waited, has been called). */
 bool commit_queue_leave(struct commit_queue *q, struct cq_entry *en);
+
+/** A granted entry begins to vote, at @wall_us. */
+void commit_queue_stamp(struct commit_queue *q, struct cq_entry *en, uint64_t wall_us);
+/** When the one that has held its places for the longest time got them, wall clock; 0: none does. */
+uint64_t commit_queue_locked_since(struct commit_queue *q);
 
 /** Transactions that wait. */
 size_t commit_queue_waiting(struct commit_queue *q);

@@ -123,7 +123,7 @@ void handle_tpc_begin(const struct request *r, const struct args *a)
 		return;
 	}
 	if (!fill_txn(r, a, commit_txn(s)))
-		commit_abandon(s); /* the request has its error already */
+		commit_discard(s); /* the request has its error already */
 	else if (!metadata_ok(commit_txn(s)))
 		session_fail(s, "no memory for a transaction's metadata");
 	else

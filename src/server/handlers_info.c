@@ -5,6 +5,7 @@
 #include "base/bigendian.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "codec/utf8.h"
 #include "server/dispatch.h"
 #include "server/hub.h"
 #include "server/server.h"
@@ -224,15 +225,36 @@ void handle_server_status(const struct request *r, const struct args *a)
 	reply_send(&rep);
 }
 
+enum { LABEL_MAX = 80 };
+
+/* At most LABEL_MAX bytes of text: the log and the monitor show it. */
+static struct slice clean_label(struct slice label, char room[LABEL_MAX])
+{
+	size_t n = label.len < LABEL_MAX ? label.len : LABEL_MAX;
+
+	while (n < label.len && n > 0 && (label.data[n] & 0xc0) == 0x80)
+		n--; /* not in the middle of a character */
+	for (size_t i = 0; i < n; i++)
+		room[i] = (char)(label.data[i] < 0x20 ? '?' : label.data[i]);
+	if (!utf8_ok(slice_of(room, n), false))
+		for (size_t i = 0; i < n; i++)
+			room[i] = (char)(label.data[i] < 0x20 || label.data[i] > 0x7e
+						 ? '?'
+						 : label.data[i]);
+	return slice_of(room, n);
+}
+
 void handle_set_client_label(const struct request *r, const struct args *a)
 {
 	struct session *s = r->session;
+	char room[LABEL_MAX];
 	struct slice label;
 
 	if (!arg_str(r, a, 0, &label))
 		return;
-	snprintf(s->label, sizeof(s->label), "%.*s %s", label.len > 80 ? 80 : (int)label.len,
-		(const char *)label.data, s->peer);
+	label = clean_label(label, room);
+	snprintf(s->label, sizeof(s->label), "%.*s %s", (int)label.len, (const char *)label.data,
+		s->peer);
 	reply_none(r);
 }
 

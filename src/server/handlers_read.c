@@ -154,26 +154,18 @@ static void answer_history(struct history_op *op)
 	reply_send(&rep);
 }
 
+/* As of the tid it was asked for: no client keeps a history, and a walk over many revisions that
+ * began anew with each commit would never end. */
 static void history_done(struct history_req *h)
 {
 	struct history_op *op = CONTAINER_OF(h, struct history_op, req);
 	struct session *s = op->request.session;
 
-	if (session_alive(s) && h->applied != s->hs->applied) {
-		struct storage *st = s->hs->ss->storage;
-
-		h->applied = s->hs->applied; /* R1, as loads */
-		arena_reset(&op->arena);
-		st->ops->history(st, h);
-		return;
-	}
 	if (session_alive(s))
 		answer_history(op);
-	s->n_loads--;
 	arena_free(&op->arena);
 	mem_free(op);
-	session_resume(s);
-	session_unref(s);
+	session_load_ended(s);
 }
 
 /* None is an oid that no object has, as for ZODB's MappingStorage: not an error of the client. */
@@ -219,7 +211,6 @@ void handle_history(const struct request *r, const struct args *a)
 	op->req.applied = s->hs->applied;
 	op->req.size = size < 1 ? 1 : size > HISTORY_MAX ? HISTORY_MAX : (uint32_t)size;
 	op->req.arena = &op->arena;
-	s->n_loads++;
-	session_ref(s);
+	session_load_started(s);
 	st->ops->history(st, &op->req);
 }

@@ -68,9 +68,9 @@ void hub_post(struct hub *h, struct hub_msg *m)
 	was_empty = !h->inbox;
 	*h->inbox_end = m;
 	h->inbox_end = &m->next;
-	pthread_mutex_unlock(&h->inbox_lock);
 	if (was_empty)
-		h->io->wake(h->io);
+		h->io->wake(h->io); /* under the lock: afterwards the hub may be gone */
+	pthread_mutex_unlock(&h->inbox_lock);
 }
 
 static struct hub_msg *take_inbox(struct hub *h)

@@ -73,7 +73,7 @@ MUST_CHECK int hub_init(
 /** All sessions are gone. */
 void hub_fini(struct hub *h);
 
-/** Threads: any. @m is the hub's until run() is called. */
+/** Threads: any; after it a poster that nothing else keeps the hub for may not touch it. @m is the hub's until run() is called. */
 void hub_post(struct hub *h, struct hub_msg *m);
 
 /** Take what was published and posted. To be called after wake(), and before input is handled. */

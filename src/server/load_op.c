@@ -70,6 +70,14 @@ static void answer(struct load_op *op)
 	reply_send(&rep);
 }
 
+/* Nothing that is published later changes it: the revision and the one that followed are there. */
+static bool is_final(const struct load_req *l)
+{
+	return l->rc == OK &&
+	       (l->kind == LOAD_SERIAL ||
+		       (l->kind == LOAD_BEFORE && (l->none || l->end_tid != TID_NONE)));
+}
+
 /* On the hub's loop, also when the storage answered from its pool. */
 static void load_done(struct load_req *l)
 {
@@ -77,7 +85,7 @@ static void load_done(struct load_req *l)
 	struct session *s = op->request.session;
 	struct hub_storage *hs = s->hs;
 
-	if (session_alive(s) && l->applied != hs->applied) {
+	if (session_alive(s) && l->applied != hs->applied && !is_final(l)) {
 		/* It took so long that invalidations went out meanwhile: ask again, as of now (R1). */
 		l->applied = hs->applied;
 		hs->ss->storage->ops->load(hs->ss->storage, l);
@@ -85,10 +93,8 @@ static void load_done(struct load_req *l)
 	}
 	if (session_alive(s))
 		answer(op);
-	s->n_loads--;
 	put_back(s->hub, op);
-	session_resume(s);
-	session_unref(s);
+	session_load_ended(s);
 }
 
 void load_op_start(const struct request *r, enum load_kind kind, uint64_t oid, uint64_t tid)
@@ -110,7 +116,6 @@ void load_op_start(const struct request *r, enum load_kind kind, uint64_t oid, u
 	op->load.applied = hs->applied;
 	op->load.err.code = OK;
 	op->load.err.text[0] = 0;
-	s->n_loads++;
-	session_ref(s);
+	session_load_started(s);
 	hs->ss->storage->ops->load(hs->ss->storage, &op->load);
 }

@@ -104,12 +104,14 @@ struct buf *outq_buf(struct outq *q)
 	return c ? &c->own : NULL;
 }
 
-void outq_appended(struct outq *q, const struct buf *b, size_t len_before)
+void outq_appended(struct outq *q, struct buf *b, size_t len_before)
 {
-	if (!buf_ok(b))
-		q->failed = true;
-	else
+	if (buf_ok(b)) {
 		q->bytes += b->len - len_before;
+		return;
+	}
+	b->len = len_before; /* half a message is not sent */
+	q->failed = true;
 }
 
 void outq_share(struct outq *q, struct shared_frame *f)
@@ -120,6 +122,7 @@ void outq_share(struct outq *q, struct shared_frame *f)
 		return;
 	c->shared = shared_frame_ref(f);
 	q->bytes += f->bytes.len;
+	q->shared_bytes += f->bytes.len;
 }
 
 int outq_iov(const struct outq *q, struct iovec *iov, int n)
@@ -150,6 +153,8 @@ void outq_sent(struct outq *q, size_t n)
 		q->head = c->next;
 		if (!q->head)
 			q->tail = NULL;
+		if (c->shared)
+			q->shared_bytes -= c->shared->bytes.len;
 		chunk_retire(q, c);
 	}
 }

@@ -31,6 +31,7 @@ struct outq {
 	struct outq_chunk *spare; /* kept for the next message: a quiet connection has none */
 	size_t head_sent;         /* bytes of head that have left */
 	size_t bytes;             /* waiting in all, as of the last outq_appended() */
+	size_t shared_bytes;      /* of them, in shared frames */
 	bool failed;              /* no memory: the connection must be closed */
 };
 
@@ -39,7 +40,7 @@ void outq_free(struct outq *q);
 /** The buffer to write the next messages into. NULL sets q->failed. */
 struct buf *outq_buf(struct outq *q);
 /** Count what was written into outq_buf() since @len_before, its length then. */
-void outq_appended(struct outq *q, const struct buf *b, size_t len_before);
+void outq_appended(struct outq *q, struct buf *b, size_t len_before);
 /** Append a shared frame (takes a reference of its own). */
 void outq_share(struct outq *q, struct shared_frame *f);
 

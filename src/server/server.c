@@ -46,18 +46,6 @@ struct server_storage *server_find(struct server *s, struct slice id)
 	return NULL;
 }
 
-void server_storage_locked(struct server_storage *ss, const struct clock *clock)
-{
-	if (atomic_fetch_add(&ss->stats.n_locked, 1) == 0)
-		atomic_store(&ss->stats.lock_us, clock_wall_us(clock));
-}
-
-void server_storage_unlocked(struct server_storage *ss)
-{
-	if (atomic_fetch_sub(&ss->stats.n_locked, 1) == 1)
-		atomic_store(&ss->stats.lock_us, 0);
-}
-
 /* One walk over the status, as a dictionary on the wire or as JSON. */
 struct status_writer {
 	struct enc *en; /* or */
@@ -136,7 +124,7 @@ static void write_status(
 	put_int(w, "commits", atomic_load(&st->commits));
 	put_int(w, "aborts", atomic_load(&st->aborts));
 	put_int(w, "active_txns", atomic_load(&st->active_txns));
-	put_lock_time(w, atomic_load(&st->lock_us));
+	put_lock_time(w, commit_queue_locked_since(&ss->queue));
 	put_int(w, "conflicts", atomic_load(&st->conflicts));
 	put_int(w, "conflicts_resolved", atomic_load(&st->conflicts_resolved));
 	localtime_r(&start, &tm);

@@ -30,9 +30,6 @@ struct storage_stats {
 	atomic_uint_fast64_t commits;
 	atomic_uint_fast64_t aborts;
 	atomic_uint_fast64_t active_txns;
-	atomic_uint_fast64_t
-		lock_us; /* wall clock: when the first of the locked ones was locked; 0: none is */
-	atomic_uint_fast64_t n_locked;
 	atomic_uint_fast64_t conflicts;
 	atomic_uint_fast64_t conflicts_resolved;
 };
@@ -68,10 +65,6 @@ void server_fini(struct server *s);
 
 /** The storage of that name, or NULL. */
 struct server_storage *server_find(struct server *s, struct slice id);
-
-/** A transaction has got, or gives back, its place as locked. */
-void server_storage_locked(struct server_storage *ss, const struct clock *clock);
-void server_storage_unlocked(struct server_storage *ss);
 
 /** server_status's dictionary (T60). @last_tid as of the hub that answers. */
 void server_status_write(

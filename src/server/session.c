@@ -172,6 +172,16 @@ struct buf *session_out(struct session *s, size_t *ret_mark)
 	return b;
 }
 
+/* The shell looks at it at the end of this turn. */
+static void mark_dirty(struct session *s)
+{
+	if (s->dirty)
+		return;
+	s->dirty = true;
+	s->dirty_next = s->hub->dirty;
+	s->hub->dirty = s;
+}
+
 /* Something was queued: tell the shell; close when there was no memory for it. */
 static void queued(struct session *s, bool was_empty)
 {
@@ -183,11 +193,7 @@ static void queued(struct session *s, bool was_empty)
 		s->drained_us = clock_mono_us(s->hub->clock);
 	if (was_empty)
 		hub_wake_at(s->hub, s->drained_us + SESSION_STALL_S * UINT64_C(1000000));
-	if (s->dirty)
-		return;
-	s->dirty = true;
-	s->dirty_next = s->hub->dirty;
-	s->hub->dirty = s;
+	mark_dirty(s);
 }
 
 void session_out_done(struct session *s, struct buf *b, size_t mark)
@@ -206,9 +212,9 @@ void session_share(struct session *s, struct shared_frame *f)
 		return;
 	outq_share(&s->out, f);
 	queued(s, was_empty);
-	if (s->out.bytes > SESSION_OUT_MAX)
+	if (s->out.shared_bytes > SESSION_OUT_MAX)
 		session_fail(s, "%zu bytes of invalidations wait to be read by the client",
-			s->out.bytes);
+			s->out.shared_bytes);
 }
 
 void session_sent(struct session *s, size_t n)
@@ -332,6 +338,21 @@ void session_resume(struct session *s)
 {
 	if (session_alive(s) && s->in.len && !s->parsing)
 		consume(s, handle_frames(s, buf_slice(&s->in)));
+}
+
+void session_load_started(struct session *s)
+{
+	s->n_loads++;
+	session_ref(s);
+}
+
+void session_load_ended(struct session *s)
+{
+	s->n_loads--;
+	session_resume(s);
+	if (session_alive(s))
+		mark_dirty(s); /* also without a reply it may be read from again */
+	session_unref(s);
 }
 
 uint64_t session_tick(struct session *s, uint64_t now_us)

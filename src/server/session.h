@@ -37,7 +37,7 @@ enum {
 	SESSION_FRAME_MAX = 256 << 20,  /* largest message */
 	SESSION_OUT_HIGH = 1 << 20,     /* not read from while more than this waits to be sent */
 	SESSION_OUT_MAX = 64 << 20,     /* closed when invalidations pass this */
-	SESSION_LOADS_MAX = 256,        /* requests under way in the pool */
+	SESSION_LOADS_MAX = 32,         /* requests under way in the pool */
 	SESSION_HANDSHAKE_S = 60,       /* to register */
 	SESSION_STALL_S = 300,          /* with something to send and nothing leaving */
 };
@@ -67,7 +67,7 @@ struct session {
 	uint64_t since_us;   /* monotonic: connected */
 	uint64_t drained_us; /* monotonic: the last time something left, or was queued to empty */
 	uint64_t requests;
-	char peer[64];                               /* the connection's address, for logs */
+	char peer[80];                               /* the connection's address, for logs */
 	char label[160];                             /* set_client_label()'s text and the address */
 	struct session *prev, *next;                 /* hub->sessions */
 	struct session *storage_prev, *storage_next; /* hs->sessions */
@@ -84,6 +84,11 @@ void session_input(struct session *s, const uint8_t *data, size_t n);
  * session_resume() handles what has already been read then. */
 bool session_wants_input(const struct session *s);
 void session_resume(struct session *s);
+
+/** A request goes to a storage, and is back and answered: it keeps the session, and too many of them
+ * keep the connection from being read. */
+void session_load_started(struct session *s);
+void session_load_ended(struct session *s);
 
 /** @n bytes of s->out have left. */
 void session_sent(struct session *s, size_t n);

@@ -112,8 +112,7 @@ static void conn_flush(struct conn *c)
 {
 	struct iovec iov[IOV_MAX_USED];
 	struct outq *q = &c->session->out;
-
-	while (!outq_empty(q)) {
+	while (!outq_empty(q) && (!c->close_wanted || c->flush)) {
 		struct msghdr m = { .msg_iov = iov };
 		ssize_t n;
 
@@ -137,12 +136,16 @@ static void conn_read(struct conn *c)
 {
 	ssize_t n;
 
-	if (!session_wants_input(c->session))
+	if (!session_wants_input(c->session)) {
+		update_events(c);
 		return;
+	}
 	do
 		n = read(c->fd, c->w->read_buf, WORKER_READ_BYTES);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
+		hub_catch_up(
+			&c->w->hub); /* what was acknowledged before these bytes were sent (T65) */
 		session_input(c->session, c->w->read_buf, (size_t)n);
 		update_events(c);
 	} else if (n == 0) {
@@ -174,7 +177,7 @@ static void on_poll(uv_poll_t *p, int status, int events)
 struct add_msg {
 	struct hub_msg msg;
 	int fd;
-	char peer[64];
+	char peer[80];
 };
 
 static int conn_open(struct worker *w, int fd, const char *peer)
@@ -195,9 +198,9 @@ static int conn_open(struct worker *w, int fd, const char *peer)
 	if (!c->session) {
 		if (!c->close_wanted)
 			io_close(&c->io, false);
+		atomic_fetch_sub(&w->n_conns, 1);
 		return OK;
 	}
-	atomic_fetch_add(&w->n_conns, 1);
 	update_events(c);
 	return OK;
 }
@@ -206,9 +209,10 @@ static void run_add(struct hub *h, struct hub_msg *m)
 {
 	struct add_msg *a = CONTAINER_OF(m, struct add_msg, msg);
 	struct worker *w = worker_of(h);
-
-	if (w->draining || conn_open(w, a->fd, a->peer) != OK)
+	if (w->draining || conn_open(w, a->fd, a->peer) != OK) {
+		atomic_fetch_sub(&w->n_conns, 1);
 		close(a->fd);
+	}
 	mem_free(a);
 }
 
@@ -223,6 +227,7 @@ void worker_add(struct worker *w, int fd, const char *peer)
 	a->msg.run = run_add;
 	a->fd = fd;
 	snprintf(a->peer, sizeof(a->peer), "%s", peer);
+	atomic_fetch_add(&w->n_conns, 1); /* now, so that a burst is spread */
 	hub_post(&w->hub, &a->msg);
 }
 
@@ -344,7 +349,11 @@ int worker_start(struct worker *w, unsigned number, struct err *e)
 	uv_check_start(&w->check, on_check);
 	uv_timer_init(&w->loop.uv, &w->timer);
 	snprintf(name, sizeof(name), "worker %u", number);
-	return loop_start(&w->loop, name, e);
+	if (loop_start(&w->loop, name, e) == OK)
+		return OK;
+	uv_close((uv_handle_t *)&w->check, NULL);
+	uv_close((uv_handle_t *)&w->timer, NULL);
+	return e->code;
 }
 
 static void run_drain(struct hub *h, struct hub_msg *m)

@@ -82,6 +82,9 @@ int txn_add(struct txn *t, const struct txn_rec *rec, struct slice data, struct 
 	int rc = OK;
 
 	CHECK(t->state == TXN_BUFFERING);
+	if (t->n_recs == TXN_RECS_MAX || t->data_spilled + t->data.len + data.len > TXN_BYTES_MAX)
+		return err_set(e, ERR_LIMIT, "a transaction of more than %d records or %llu bytes",
+			TXN_RECS_MAX, (unsigned long long)TXN_BYTES_MAX);
 	if (t->n_recs == t->recs_room)
 		rc = grow_recs(t, e);
 	if (rc == OK && t->data.len && t->data.len + data.len > TXN_MEMORY_MAX)

@@ -78,6 +78,9 @@ struct txn {
 
 /** How much of one transaction's data is kept in memory before it goes to a file, in bytes. */
 enum { TXN_MEMORY_MAX = 4 << 20 };
+/** What one transaction may have: records, and bytes of data. */
+enum { TXN_RECS_MAX = 4 << 20 };
+#define TXN_BYTES_MAX (UINT64_C(16) << 30)
 
 /** A new one in state BUFFERING, or NULL (no memory). */
 struct txn *txn_new(void);
@@ -87,7 +90,7 @@ void txn_free(struct txn *t);
 /**
  * Append a record.
  * @data   copied; data.data NULL and !has_data for None, CHECK, DELETE, UNDO
- * Returns 0, ERR_NOMEM, or ERR_IO/ERR_NOSPC from the temporary file; after a failure the
+ * Returns 0, ERR_LIMIT, ERR_NOMEM, or ERR_IO/ERR_NOSPC from the temporary file; after a failure the
  * transaction can only be aborted.
  */
 MUST_CHECK int txn_add(struct txn *t, const struct txn_rec *rec, struct slice data, struct err *e);
