@@ -40,6 +40,8 @@ class Recorder:
     def send(self, method, *args):
         id = self.wire.send(method, *args)
         self.pending[id] = (method, args)
+        if method == 'history':  # what is known when it is asked for
+            self.pending[id] = (method, (*args, self.changed.get(args[0], Z64)))
         return id
 
     def receive(self):
@@ -96,7 +98,12 @@ class Recorder:
             assert serial == self.changed[oid], 'called current after its invalidation'
 
     def check_history(self, sent, result):
-        self.check_current(sent[0], result[0]['tid'])
+        """As of a moment between request and reply: nothing newer than what is known now,
+        nothing older than what was known then."""
+        oid, size, known = sent
+        assert known <= result[0]['tid'] <= self.view
+        if oid in self.changed:
+            assert result[0]['tid'] <= self.changed[oid]
 
     def check_getInvalidations(self, sent, result):
         tid, oids = result

@@ -419,6 +419,8 @@ def test_wrong_arguments(server, wires):
             if not isinstance(right, bytes) or right == b'':
                 continue
             for wrong in WRONG:
+                if (name, i) == ('storea', 1) and (wrong is None or isinstance(wrong, str)):
+                    continue  # test_serials_of_new_objects
                 with pytest.raises(WireError) as e:
                     w.call(name, *args[:i], wrong, *args[i + 1:])
                 expected = ('builtins.TypeError', 'builtins.ValueError')
@@ -446,6 +448,18 @@ def test_wrong_arguments(server, wires):
     assert s.stop() == 0
     from interop_files import fstest
     assert fstest(s.output.parent / 'Data.fs') == []
+
+
+@pytest.mark.parametrize('serial', [None, '', '8 bytes.', Z64])
+def test_serials_of_new_objects(mapping, wires, serial):
+    """Whatever callers of ZODB's storages have for them; it is wrong for an object there is."""
+    w = wires(mapping)
+    tid = w.commit([(p64(1), serial, b'x')])
+    w.begin(1, [(p64(1), serial, b'y')])
+    with pytest.raises(WireError) as e:
+        w.call('vote', 1)
+    assert e.value.name == 'ZODB.POSException.ConflictError'
+    assert tuple(e.value.data['serials']) == (tid, Z64)
 
 
 def test_wrong_arguments_without_a_reply(mapping, wires):
@@ -600,3 +614,52 @@ def test_a_closed_connection_answers_no_more(mapping, wires):
     w.send_raw(w.message(1, 'nothing', ()) + w.message(2, 'ping', ()) * 100)
     with pytest.raises(Closed):
         w.receive()
+
+
+def test_a_large_object_while_another_commits(mapping, wires):
+    """R9: a reply of any size is no invalidation: its client is not cut off for it."""
+    writer = wires(mapping)
+    slow = wires(mapping)
+    large, small = p64(1), p64(2)
+    data = bytes(70 << 20)
+    serial = writer.commit([(large, Z64, data)])
+    tid = writer.commit([(small, Z64, b'0')])
+    id = slow.send('loadBefore', large, MAX_TID)
+    # the server has taken the request when it answers on: it reads no further, so others tell
+    wait_until('the load is counted', lambda: writer.call('server_status')['loads'] == 1)
+    for i in range(3):
+        tid = writer.commit([(small, tid, b'%d' % i)])
+    assert slow.reply(id) == (data, serial, None)
+    slow.call('ping')
+    assert slow.invalidations()[-1] == (tid, [small])
+
+
+def test_refused_begin_behind_a_finish(mapping, wires):
+    """R3: the reply to tpc_finish does not depend on what its client sends next."""
+    w = wires(mapping)
+    w.begin(7, [(p64(1), Z64, b'x')])
+    w.call('vote', 7)
+    finish, begin = next(w.ids), next(w.ids)
+    w.send_raw(w.message(finish, 'tpc_finish', (7,)) +
+               w.message(begin, 'tpc_begin', (8, '', '', {}, None, 'X')))
+    replies = {}
+    while len(replies) < 2:
+        id, flag, name, args = w.receive()
+        if name == '.reply':
+            replies[id] = flag, args
+        else:
+            assert name == 'info', 'told of its own transaction'
+    assert replies[finish][0] == 0
+    assert replies[begin] == (2, ('builtins.ValueError', (
+        "tpc_begin(): a status that is none of ' ', 'p' and 'u'",)))
+    assert w.call('loadBefore', p64(1), MAX_TID) == (b'x', replies[finish][1], None)
+
+
+def test_many_loads_without_a_reply(server, wires):
+    """Requests that want no reply, and have to wait for the disk, end like others do."""
+    s = server(FILE)
+    w = wires(s)
+    oids = [p64(i) for i in range(1, 301)]
+    w.commit([(oid, Z64, oid * 500) for oid in oids])
+    w.send_async(*(('loadBefore', oid, MAX_TID) for oid in oids))
+    assert w.call('ping') is None
