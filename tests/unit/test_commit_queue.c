@@ -226,6 +226,47 @@ static void test_random(void **state)
 	}
 }
 
+/* A vote that names many objects makes room for them before it enters: rows stay short. */
+static void test_large_vote(void **state)
+{
+	struct commit_queue *q = *state;
+	size_t n = 100000;
+	uint64_t *oids = malloc(n * sizeof(*oids));
+	char *kinds = malloc(n);
+	struct waiter w;
+
+	for (size_t i = 0; i < n; i++)
+		oids[i] = i;
+	memset(kinds, 'w', n);
+	prepare(&w, n, oids, kinds);
+	assert_true(commit_queue_enter(q, &w.en));
+	assert_true(q->n_fifos <= q->n_rows * 2);
+	commit_queue_leave(q, &w.en);
+	assert_int_equal(q->n_fifos, 0);
+	free(oids);
+	free(kinds);
+}
+
+/* Of several at once, the one that has held its places for the longest time. */
+static void test_locked_since(void **state)
+{
+	struct commit_queue *q = *state;
+	struct waiter a, b;
+
+	prepare(&a, 1, (uint64_t[]){ 1 }, "w");
+	prepare(&b, 1, (uint64_t[]){ 2 }, "w");
+	assert_int_equal(commit_queue_locked_since(q), 0);
+	commit_queue_enter(q, &a.en);
+	commit_queue_stamp(q, &a.en, 100);
+	commit_queue_enter(q, &b.en);
+	commit_queue_stamp(q, &b.en, 200);
+	assert_int_equal(commit_queue_locked_since(q), 100);
+	commit_queue_leave(q, &a.en);
+	assert_int_equal(commit_queue_locked_since(q), 200);
+	commit_queue_leave(q, &b.en);
+	assert_int_equal(commit_queue_locked_since(q), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +277,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_whole_storage, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_same_object_twice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_large_vote, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_locked_since, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,11 +80,55 @@ static void test_freed_with_content(void **state)
 	shared_frame_unref(f);
 }
 
+/* Only what others get, too, counts against the limit of invalidations (R9). */
+static void test_shared_bytes(void **state)
+{
+	struct shared_frame *f = shared_frame_new();
+	struct outq q = { 0 };
+	uint8_t out[64];
+
+	buf_put_str(&f->bytes, "shared");
+	put(&q, "own", 3);
+	outq_share(&q, f);
+	outq_share(&q, f);
+	assert_int_equal(q.shared_bytes, 12);
+	outq_sent(&q, 4); /* a frame that is under way counts until it has left */
+	assert_int_equal(q.shared_bytes, 12);
+	drain(&q, 64, out);
+	assert_int_equal(q.shared_bytes, 0);
+	outq_free(&q);
+	shared_frame_unref(f);
+}
+
+/* Without memory for a message nothing of it is sent. */
+static void test_failed_append(void **state)
+{
+	struct outq q = { 0 };
+	struct iovec iov[2];
+	struct buf *b;
+	size_t before;
+
+	put(&q, "whole", 5);
+	b = outq_buf(&q);
+	before = b->len;
+	buf_put(b, "ha", 2);
+	b->failed = true; /* as when the rest found no memory */
+	outq_appended(&q, b, before);
+	assert_true(q.failed);
+	assert_int_equal(outq_iov(&q, iov, 2), 1);
+	assert_int_equal(iov[0].iov_len, q.bytes);
+	outq_sent(&q, 5);
+	assert_true(outq_empty(&q));
+	outq_free(&q);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_order_and_pieces),
 		cmocka_unit_test(test_freed_with_content),
+		cmocka_unit_test(test_shared_bytes),
+		cmocka_unit_test(test_failed_append),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
