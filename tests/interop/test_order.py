@@ -6,11 +6,12 @@ Every connection is recorded as it is read. What arrives on it is one sequence o
 
 import itertools
 import random
+import socket
 import threading
 
 import pytest
 
-from wire import MAX_TID, Z64, Wire, WireError, p64, u64
+from wire import MAX_TID, Z64, Closed, Wire, WireError, p64, u64
 
 FILE = ('<zeo>\n  address {address}\n  msgpack {msgpack}\n  invalidation-queue-size 100000\n</zeo>\n'
         '<filestorage 1>\n  path {dir}/Data.fs\n</filestorage>\n')
@@ -256,7 +257,34 @@ def test_eight_writers(place):
         assert tids == [t for t in committed if registered < t <= view]
 
 
-def test_ping_across_workers(place):
+class Hammer:
+    """Keeps the threads of a server busy, so that their turns take long."""
+
+    def __init__(self, address, encoding):
+        self.wire = Wire(address, encoding)
+        one = self.wire.message(1, 'loadBefore', (SHARED[1], MAX_TID))
+        self.thread = threading.Thread(target=self.run, args=(one * 2000,))
+        self.thread.start()
+
+    def run(self, requests):
+        try:
+            while True:
+                self.wire.socket.sendall(requests)
+                left = 2000
+                while left:
+                    self.wire.read_frame()
+                    left -= 1
+        except (OSError, Closed, ValueError):
+            pass
+
+    def stop(self):
+        self.wire.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.wire.close()
+
+
+@pytest.mark.parametrize('busy', [False, True])
+def test_ping_across_workers(place, busy):
     """T65: what was acknowledged before a ping (or any other request) was sent has been seen when
     it is answered, whichever threads serve the two."""
     server, encoding, first = place
@@ -264,19 +292,26 @@ def test_ping_across_workers(place):
     requests = [('ping',), ('lastTransaction',), ('getTid', SHARED[0]),
                 ('loadBefore', SHARED[0], MAX_TID), ('history', SHARED[0], 1),
                 ('getInvalidations', first)]
-    for round in range(60):
-        writer = recorders[round % 5]
-        tid = writer.commit(SHARED[:1])
-        for reader in recorders:
-            if reader is not writer:
-                result = reader.call(*requests[round % len(requests)])
-                assert reader.view == tid, requests[round % len(requests)]
-                if requests[round % len(requests)][0] == 'getTid':
-                    assert result == tid
+    hammers = [Hammer(server.address, encoding) for _ in range(3 * busy)]
+    try:
+        for round in range(60):
+            writer = recorders[round % 5]
+            tid = writer.commit(SHARED[:1])
+            for reader in recorders:
+                if reader is not writer:
+                    result = reader.call(*requests[round % len(requests)])
+                    assert reader.view == tid, requests[round % len(requests)]
+                    if requests[round % len(requests)][0] == 'getTid':
+                        assert result == tid
+    finally:
+        for h in hammers:
+            h.stop()
     # register, too
     tid = recorders[0].commit(SHARED[:1])
     for _ in range(5):
-        assert Recorder(server.address, encoding).registered == tid
+        late = Recorder(server.address, encoding)
+        assert late.registered == tid
+        late.wire.close()
     for r in recorders:
         r.wire.close()
 
