@@ -281,6 +281,15 @@ def test_relative_path(programs, tmp_path, start_server, free_address):
     assert pathlib.Path(f'/proc/{s.pid}/cwd').resolve() == tmp_path
 
 
+@pytest.mark.parametrize('text', [
+    '127.0.0.1:{port}', '127.0.0.1: {port}', 'localhost:{port}', '[127.0.0.1]:{port}'])
+def test_address_in_a_file(server, text):
+    """T61"""
+    s = server(f'<zeo>\n  address {text}\n</zeo>\n<mappingstorage>\n</mappingstorage>\n')
+    with Wire(s.address) as w:
+        assert w.call('ping') is None
+
+
 def test_create(server, tmp_path):
     """`create` begins anew, also where there is a file."""
     text = '<zeo>\n  address {address}\n</zeo>\n<filestorage>\n  path {dir}/Data.fs\n%s</filestorage>\n'
