@@ -617,8 +617,8 @@ def test_everybody_on_one_object(server, wires):
     assert (status['waiting'], status['active_txns'], status['lock_time']) == (0, 0, None)
 
 
-@pytest.mark.parametrize('how', ['abort', 'finish', 'close', 'reset', 'error', 'aborted while waiting',
-                                 'closed while waiting'])
+@pytest.mark.parametrize('how', ['abort', 'finish', 'close', 'reset', 'error',
+                                 'aborted while waiting', 'closed while waiting'])
 def test_locks_pass_on(server, wires, how):
     s = server(configuration())
     oid = p64(1)

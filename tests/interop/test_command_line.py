@@ -234,7 +234,8 @@ def test_dynamic_port(programs, start_server, tmp_path):
     s = start_server([programs / 'zkrunzeo', '-a', '127.0.0.1:0', '-f', tmp_path / 'Data.fs'],
                      ('127.0.0.1', 0), start=False)
     s.start(wait=False)
-    match = wait_until('the address', lambda: re.search(r'listening on 127\.0\.0\.1:(\d+)', s.text()))
+    match = wait_until(
+        'the address', lambda: re.search(r'listening on 127\.0\.0\.1:(\d+)', s.text()))
     with Wire(('127.0.0.1', int(match.group(1)))) as w:
         assert w.call('ping') is None
 
@@ -292,7 +293,8 @@ def test_address_in_a_file(server, text):
 
 def test_create(server, tmp_path):
     """`create` begins anew, also where there is a file."""
-    text = '<zeo>\n  address {address}\n</zeo>\n<filestorage>\n  path {dir}/Data.fs\n%s</filestorage>\n'
+    text = ('<zeo>\n  address {address}\n</zeo>\n'
+            '<filestorage>\n  path {dir}/Data.fs\n%s</filestorage>\n')
     s = server(text % '')
     with Wire(s.address) as w:
         w.commit([(p64(0), Z64, b'root')])

@@ -71,7 +71,8 @@ class Maker:
 def fill(m):
     m.commit([(0, 'root')], description='initial database creation')
     m.commit([(n, n) for n in (1, 2, 3, 300)], user=' bob', description='two')
-    m.commit([(1, 'a2')], user=' j\xfcrgen', description='d\xe9j\xe0 \u20ac', **{'n\xf6te': '\u20ac', 'x': [1]})
+    m.commit([(1, 'a2')], user=' j\xfcrgen', description='d\xe9j\xe0 \u20ac',
+             **{'n\xf6te': '\u20ac', 'x': [1]})
     m.commit([(1, 'a3'), (0x123456789abc, 'far'), (70000, 'off')])
     m.commit(description='empty')
     m.commit([(4, 'created, then undone')])
@@ -159,7 +160,8 @@ def outcome(f, *args):
 
 def moments(fs):
     tids = [t.tid for t in fs.iterator()]
-    return tids, sorted({p64(u64(t) + d) for t in tids for d in (-1, 0, 1)} | {Z64, p64(1), MAX_TID})
+    around = {p64(u64(t) + d) for t in tids for d in (-1, 0, 1)}
+    return tids, sorted(around | {Z64, p64(1), MAX_TID})
 
 
 def plain(value):
@@ -181,7 +183,8 @@ def compare(fs, a):
         assert outcome(a.getTid, oid) == outcome(fs.getTid, oid), oid
         assert outcome(a.load, oid) == outcome(fs.load, oid), oid
         for size in 1, 2, 1000:
-            assert plain(outcome(a.history, oid, size)) == plain(outcome(fs.history, oid, size)), oid
+            expected = plain(outcome(fs.history, oid, size))
+            assert plain(outcome(a.history, oid, size)) == expected, oid
     assert (len(a), a.getSize()) == (len(fs), fs.getSize())
 
 
@@ -294,7 +297,7 @@ def test_a_database(server, tmp_path):
 
 
 def test_given_tids(server, tmp_path):
-    """A tpc_begin with tid and status, as copies use it: the file says so; not back in time (R4)."""
+    """A tpc_begin with tid and status, as copies use it; not back in time (R4)."""
     from wire import WireError
     s = server(serving())
     tid = p64(FIRST_TID)

@@ -13,8 +13,8 @@ import pytest
 
 from wire import MAX_TID, Z64, Closed, Wire, WireError, p64, u64
 
-FILE = ('<zeo>\n  address {address}\n  msgpack {msgpack}\n  invalidation-queue-size 100000\n</zeo>\n'
-        '<filestorage 1>\n  path {dir}/Data.fs\n</filestorage>\n')
+FILE = ('<zeo>\n  address {address}\n  msgpack {msgpack}\n  invalidation-queue-size 100000\n'
+        '</zeo>\n<filestorage 1>\n  path {dir}/Data.fs\n</filestorage>\n')
 MAPPING = ('<zeo>\n  address {address}\n  msgpack {msgpack}\n  invalidation-queue-size 100000\n'
            '</zeo>\n<mappingstorage 1>\n</mappingstorage>\n')
 SHARED = [p64(i) for i in range(1, 6)]
@@ -354,8 +354,8 @@ def test_invalidations_name_what_was_written(place):
     server, encoding, first = place
     with Wire(server.address, encoding) as reader, Wire(server.address, encoding) as writer:
         new = p64(77)
-        tid = writer.commit([(new, Z64, b'new'), (SHARED[0], first, b'x'), (SHARED[0], first, b'y')],
-                            [(SHARED[1], first)])
+        tid = writer.commit([(new, Z64, b'new'), (SHARED[0], first, b'x'),
+                             (SHARED[0], first, b'y')], [(SHARED[1], first)])
         reader.call('ping')
         assert [(t, sorted(oids)) for t, oids in reader.invalidations()] == [
             (tid, [SHARED[0], new])]
@@ -368,7 +368,7 @@ def test_invalidations_name_what_was_written(place):
 
 
 def test_applied_before_visible(place):
-    """T4: a stock client's lastTransaction() moves after its cache has applied the invalidations."""
+    """T4: a stock client's lastTransaction() moves after its cache has applied invalidations."""
     from ZEO.ClientStorage import ClientStorage
     server, encoding, first = place
     reader = ClientStorage(server.address, wait_timeout=30)

@@ -326,8 +326,8 @@ def test_log_formats(server, tmp_path):
     wait_until('the line', lambda: 'bad handshake' in two.read_text())
     assert s.stop() == 0
     lines = one.read_text().splitlines()
-    assert all(re.fullmatch(rf'\[{s.pid}\] (INFO     \|020|ERROR    \|040|WARNING  \|030)\|.+', line)
-               for line in lines), lines
+    levels = r'(INFO     \|020|ERROR    \|040|WARNING  \|030)'
+    assert all(re.fullmatch(rf'\[{s.pid}\] {levels}\|.+', line) for line in lines), lines
     assert any('listening on' in line for line in lines)
     assert re.fullmatch(rf'{time.localtime().tm_year} \S+ \(.*\) closing the connection: '
                         r'bad handshake[^\n]*\n\.\.\n', two.read_text())
