@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -36,6 +37,25 @@ int os_open(const char *path, int flags, int *ret_fd, struct err *e)
 		while (fd < 0 && errno == EINTR);
 	if (fd < 0)
 		return err_sys(e, errno, "cannot open '%s'", path);
+	*ret_fd = fd;
+	return OK;
+}
+
+int os_open_unnamed(const char *dir, int *ret_fd, struct err *e)
+{
+	char name[PATH_MAX];
+	int fd = -1;
+
+	if (allowed("open"))
+		fd = open(dir, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOSYS)) {
+		snprintf(name, sizeof(name), "%s/zkzeo-XXXXXX", dir);
+		fd = mkostemp(name, O_CLOEXEC);
+		if (fd >= 0)
+			unlink(name);
+	}
+	if (fd < 0)
+		return err_sys(e, errno, "cannot make a temporary file in '%s'", dir);
 	*ret_fd = fd;
 	return OK;
 }

@@ -12,6 +12,8 @@
 
 /** Open @path with open(2)'s @flags (O_CLOEXEC is added), mode 0666 less the umask. */
 MUST_CHECK int os_open(const char *path, int flags, int *ret_fd, struct err *e);
+/** A new file in the folder @dir that has no name, also where the file system has no O_TMPFILE. */
+MUST_CHECK int os_open_unnamed(const char *dir, int *ret_fd, struct err *e);
 /** Close; -1 is fine. */
 void os_close(int fd);
 /** Read exactly @n bytes at @off. *ret_n is short only at the end of the file. */

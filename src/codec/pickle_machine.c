@@ -203,6 +203,19 @@ static size_t room_for(size_t n)
 	return room;
 }
 
+bool pm_copy_items(struct pickle_machine *m, const struct val *from, struct val *ret)
+{
+	ret->n = from->n;
+	ret->items = NULL;
+	if (from->n == 0)
+		return true;
+	ret->items = take_memory(m, room_for(from->n), sizeof(*ret->items));
+	if (!ret->items)
+		return false;
+	memcpy(ret->items, from->items, from->n * sizeof(*ret->items));
+	return true;
+}
+
 void pm_collect(struct pickle_machine *m, enum val_type type, size_t n)
 {
 	size_t floor = m->n_marks ? m->marks[m->n_marks - 1] : 0;

@@ -72,6 +72,8 @@ void pm_collect(struct pickle_machine *m, enum val_type type, size_t n);
 void pm_extend(struct pickle_machine *m, enum val_type type, size_t n);
 /** Mark the top of the stack. */
 void pm_mark(struct pickle_machine *m);
+/** Give @ret items of its own: two containers that shared them would grow into each other. */
+bool pm_copy_items(struct pickle_machine *m, const struct val *from, struct val *ret);
 /** How many values are above the last mark; the mark is removed. */
 size_t pm_take_mark(struct pickle_machine *m);
 /** Make @child count as part of @parent. */

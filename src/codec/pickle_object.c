@@ -61,7 +61,6 @@ static bool call_bytearray(struct pickle_machine *m, const struct val *args, str
 
 static bool call_set(struct pickle_machine *m, const struct val *args, struct val *ret)
 {
-	(void)m;
 	ret->type = VAL_SET;
 	ret->n = 0;
 	ret->items = NULL;
@@ -69,9 +68,7 @@ static bool call_set(struct pickle_machine *m, const struct val *args, struct va
 		return true;
 	if (args->n > 1 || (args->items[0].type != VAL_LIST && args->items[0].type != VAL_TUPLE))
 		return false;
-	ret->n = args->items[0].n;
-	ret->items = args->items[0].items;
-	return true;
+	return pm_copy_items(m, &args->items[0], ret);
 }
 
 /* copyreg._reconstructor(class, object, None): how protocols below 2 make an object. */

@@ -56,8 +56,7 @@ static int grow_recs(struct txn *t, struct err *e)
 static int open_spill(struct txn *t, struct err *e)
 {
 	const char *dir = getenv("TMPDIR");
-
-	return os_open(dir && *dir ? dir : "/tmp", O_TMPFILE | O_RDWR | O_EXCL, &t->spill_fd, e);
+	return os_open_unnamed(dir && *dir ? dir : "/tmp", &t->spill_fd, e);
 }
 
 /* Move the data in memory to the file. */

@@ -248,10 +248,7 @@ static int open_file(const struct filestorage_options *o, struct disk_file **ret
 	rc = disk_open(o->path, O_RDWR | O_CREAT | O_EXCL, ret, e);
 	if (rc != OK)
 		return rc;
-	rc = os_sync_dir_of(o->path, e);
-	if (rc != OK)
-		(*ret)->ops->close(*ret);
-	return rc;
+	return os_sync_dir_of(o->path, e); /* after a failure *ret is the caller's, too */
 }
 
 static int take_lock(const struct filestorage_options *o, int *ret_fd, struct err *e)

@@ -16,6 +16,9 @@
 #include "storage/filestorage/log_writer.h"
 #include "storage/storage.h"
 
+/** The largest oid a new object may have: ids above leave no room for those that follow (R10). */
+#define FS_NEW_OID_MAX UINT64_C(0xffff000000000000)
+
 struct filestorage {
 	struct storage base;
 	struct filestorage_options options;

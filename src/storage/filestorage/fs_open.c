@@ -200,13 +200,15 @@ static int seed(struct filestorage *fs, uint64_t end, struct err *e)
 	struct scan s = { 0 };
 	struct oid_list l = { 0 };
 	uint64_t pos = end;
+	uint64_t newer = TID_MAX;
 	int rc = scan_open(&s, fs->file, end, e);
-
 	for (uint32_t n = 0; rc == OK && n < fs->options.recent_txns && pos > FS_FIRST_TXN; n++) {
 		uint64_t txn_end = pos;
 		uint64_t tid = TID_NONE;
-
 		rc = read_back(&s, &pos, &l, &tid, e);
+		if (rc == OK && tid >= newer)
+			break; /* ZODB lets tids go back with a warning; a queue cannot reach past that */
+		newer = tid;
 		if (rc == OK)
 			rc = seed_one(fs, &l, tid, txn_end, e);
 	}
@@ -265,6 +267,25 @@ static int start_writer(struct filestorage *fs, uint64_t last_tid, struct err *e
 	return fs->writer ? OK : err_set(e, ERR_NOMEM, "no memory for the log writer");
 }
 
+/* After the largest oid but for those that are too large to be followed (R10). */
+static int find_next_oid(struct filestorage *fs, uint64_t max_oid, struct err *e)
+{
+	struct index_iter *it;
+	uint64_t last = max_oid;
+	uint64_t oid, off;
+
+	if (max_oid > FS_NEW_OID_MAX) {
+		it = index_iter_open(fs->index);
+		if (!it)
+			return err_set(e, ERR_NOMEM, "no memory to walk the index");
+		for (last = 0; index_iter_next(it, &oid, &off) && oid <= FS_NEW_OID_MAX;)
+			last = oid;
+		index_iter_close(it);
+	}
+	atomic_store(&fs->next_oid, last + 1);
+	return OK;
+}
+
 int fs_recover(struct filestorage *fs, struct err *e)
 {
 	struct recovery r = { 0 };
@@ -275,10 +296,14 @@ int fs_recover(struct filestorage *fs, struct err *e)
 		rc = write_magic(fs, e);
 	else if (rc == OK && r.size > r.end)
 		rc = cut_tail(fs, &r, e);
+	else if (rc == OK && !fs->options.read_only)
+		rc = fs->file->ops->fdatasync(fs->file, e); /* a killed server's last status byte */
 	if (rc != OK)
 		return rc;
 	fs->opened_end = r.empty ? FS_FIRST_TXN : r.end;
-	atomic_store(&fs->next_oid, r.max_oid + 1);
+	rc = find_next_oid(fs, r.max_oid, e);
+	if (rc != OK)
+		return rc;
 	warn_of_future(fs, r.last_tid);
 	rc = pubchain_init(&fs->base.pubs, r.last_tid, fs->options.recent_txns);
 	if (rc != OK)

@@ -7,9 +7,6 @@ enum {
 	RESERVE_AHEAD = 4 << 20, /* bytes: most votes find their space reserved already */
 };
 
-/* So that the counter of new oids cannot be made to wrap by a client that stores a large one. */
-#define NEW_OID_MAX UINT64_C(0xffff000000000000)
-
 typedef unsigned long long ull;
 
 static int check_string(const struct buf *b, const char *what, struct err *e)
@@ -92,7 +89,7 @@ static int check_new(
 {
 	if (rec->op == TXN_CHECK)
 		c->missing = *ret_conflict = true;
-	else if (rec->oid > NEW_OID_MAX)
+	else if (rec->oid > FS_NEW_OID_MAX)
 		return err_set(e, ERR_INVAL, "object id %016llx is too large for a new object",
 			(ull)rec->oid);
 	return OK; /* as FileStorage: a new object has no serial to compare with */
@@ -166,7 +163,11 @@ static int reserve_blocks(struct filestorage *fs, uint64_t *until, struct err *e
 {
 	struct disk_file *f = fs->file;
 	uint64_t end = fs_end(fs);
-	int rc = f->ops->reserve(f, end, *until + RESERVE_AHEAD - end, e);
+	int rc;
+
+	if (end >= *until)
+		return OK; /* others have committed meanwhile: what is needed is counted anew */
+	rc = f->ops->reserve(f, end, *until + RESERVE_AHEAD - end, e);
 
 	if (rc == ERR_NOSPC)
 		return f->ops->reserve(f, end, *until - end, e);
@@ -238,7 +239,7 @@ static void keep_oids(struct filestorage *fs, const struct txn *t)
 	for (size_t i = 0; i < t->n_recs; i++) {
 		uint64_t next = atomic_load(&fs->next_oid);
 
-		if (t->recs[i].op != TXN_STORE || t->recs[i].oid > NEW_OID_MAX)
+		if (t->recs[i].op != TXN_STORE || t->recs[i].oid > FS_NEW_OID_MAX)
 			continue;
 		while (next <= t->recs[i].oid &&
 			!atomic_compare_exchange_weak(&fs->next_oid, &next, t->recs[i].oid + 1))

@@ -11,6 +11,7 @@
 #include "codec/tid.h"
 #include "storage/filestorage/format.h"
 #include "storage/filestorage/scan.h"
+#include "storage/txn.h"
 
 enum {
 	CHECK_RECORDS = 5, /* how many the index must know for sure: FileStorage's number */
@@ -59,14 +60,15 @@ static int check_records(struct scan *s, const struct index *ix, uint64_t pos,
 	while (at < end && *checked < CHECK_RECORDS) {
 		struct fs_rec_header r;
 		const uint8_t *p;
+		uint64_t known;
 		int rc = scan_get(s, at, FS_REC_HEADER_LEN, &p, e);
-
 		if (rc != OK)
 			return rc;
 		fs_rec_header_get(p, &r);
 		if (r.tloc != pos || r.plen > end - at || fs_rec_size(&r) > end - at)
 			return not_ours(e, at, "is no record");
-		if (index_get(ix, r.oid) != at)
+		known = index_get(ix, r.oid);
+		if (known < at || known >= end) /* later in this transaction: stored twice */
 			return not_ours(
 				e, at, "is the newest record of an object it has elsewhere");
 		++*checked;
@@ -179,9 +181,13 @@ static int last_txn(struct pass *p, bool *ret_found, uint64_t *ret_start, struct
 	*ret_start = size - 8 - tlen;
 	rc = read_txn(&p->scan, *ret_start, &h, e);
 	if (rc == OK)
-		*ret_found = h.tlen == tlen && fs_txn_header_size(&h) <= tlen &&
-			     (h.status == ' ' || h.status == 'p' || h.status == 'u') &&
-			     h.tid > p->ltid;
+		*ret_found =
+			h.tlen == tlen &&
+			fs_txn_header_size(&h) <=
+				tlen && /* one with 'c' begins a batch: all before it had been synced */
+			(h.status == ' ' || h.status == 'p' || h.status == 'u' ||
+				h.status == 'c') &&
+			h.tid > p->ltid;
 	return rc;
 }
 
@@ -209,6 +215,21 @@ static int in_lost_page(struct pass *p, bool *ret, struct err *e)
 	return OK;
 }
 
+/* More than any batch is left: only one torn transaction that is itself so large is a tail. */
+static int check_large_tail(struct pass *p, const char *what, struct err *e)
+{
+	struct fs_txn_header h;
+	int rc = read_txn(&p->scan, p->pos, &h, e);
+
+	if (rc != OK)
+		return rc;
+	if (h.tid > p->ltid && h.tlen >= fs_txn_header_size(&h) && h.tlen >= LOST_MAX &&
+		h.tlen <= TXN_BYTES_MAX + (UINT64_C(1) << 30))
+		return OK;
+	return err_set(e, ERR_CORRUPT, "damaged at %llu: %s, %llu bytes before the end",
+		(ull)p->pos, what, (ull)(p->scan.size - p->pos));
+}
+
 /* The transaction at pos makes no sense: a tail that a crash left, or damage? */
 static int judge(struct pass *p, struct err *e, const char *what)
 {
@@ -217,9 +238,10 @@ static int judge(struct pass *p, struct err *e, const char *what)
 	bool found = false;
 	bool lost = false;
 	int rc = last_txn(p, &found, &start, e);
-
-	if (rc == OK && found && start > p->pos)
+	if (rc == OK && (left > LOST_MAX || (found && start > p->pos)))
 		rc = in_lost_page(p, &lost, e);
+	if (rc == OK && left > LOST_MAX && !found && !lost)
+		rc = check_large_tail(p, what, e);
 	if (rc != OK)
 		return rc;
 	if (found && start > p->pos && !(lost && left <= LOST_MAX)) {
@@ -451,9 +473,13 @@ int recovery_cut_tail(struct disk_file *f, const char *path, const struct recove
 {
 	int fd = -1;
 	int rc = open_saved(path, name, room, &fd, e);
-
-	if (rc == OK)
+	if (rc == OK) {
 		rc = copy_tail(f, r, fd, e);
+		if (rc == OK)
+			rc = os_sync_dir_of(name, e);
+		else if (os_unlink(name, NULL) != OK)
+			name[0] = 0;
+	}
 	os_close(fd);
 	if (rc != OK) {
 		err_wrap(e, "cannot save the tail of '%s'", path);
