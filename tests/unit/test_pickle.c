@@ -312,6 +312,43 @@ static void test_cycles(void **state)
 	REFUSE("}q\x00K\1h\x00s.", ERR_FORMAT, "itself");
 }
 
+/* What a pickle stands for, written out. */
+static size_t written_length(const char *bytes, size_t n)
+{
+	struct buf b = BUF_INIT(0);
+	struct err e = ERR_INIT;
+	struct val v;
+	struct enc en;
+	size_t len;
+
+	arena_reset(&arena);
+	assert_int_equal(
+		pickle_decode(slice_of(bytes, n), 0, &pickle_limits_message, &arena, &v, NULL, &e),
+		OK);
+	enc_begin(&en, &b, ENC_PICKLE);
+	enc_val(&en, &v);
+	enc_finish(&en);
+	len = b.len;
+	buf_free(&b);
+	return len;
+}
+
+/* A set made of a list or tuple has items of its own: what shares them could be made to hold itself
+ * without having been seen to, and one message ended the server. */
+static void test_shared_items(void **state)
+{
+	static const char list[] = "\x80\x02]q\x00Na"
+				   "cbuiltins\nset\nh\x00\x85Rq\x01h\x00Na0h\x01(h\x00\x90"
+				   "00.";
+	static const char tuple[] = "\x80\x02K\x01\x85q\x00"
+				    "0cbuiltins\nset\nh\x00\x85Rq\x01"
+				    "cbuiltins\nset\nh\x00\x85Rq\x02h\x01(K\x02\x90"
+				    "0h\x02(h\x01\x90"
+				    "00.";
+	assert_true(written_length(list, sizeof(list) - 1) < 100);
+	assert_true(written_length(tuple, sizeof(tuple) - 1) < 100);
+}
+
 static void test_malformed(void **state)
 {
 	static const char *const bad[] = { ".", "(.", "h\x01.", "K\1K\2a.", "]K\1s.", "}](]K\1u.",
@@ -472,6 +509,7 @@ int main(void)
 		cmocka_unit_test(test_memo_string_bomb),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_cycles),
+		cmocka_unit_test(test_shared_items),
 		cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_length),
 		cmocka_unit_test(test_no_memory),

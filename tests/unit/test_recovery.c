@@ -298,6 +298,58 @@ static void test_check_index(void **state)
 }
 
 /* Any bytes: an answer, never worse. */
+/* Damage near the start and a torn end: all of it is no tail. */
+static void test_damage_before_a_large_tail(void **state)
+{
+	struct test_dir *d = *state;
+	struct image im = make(60, 2 << 20);
+	struct opened o;
+
+	im.bytes.len -= 100;
+	put_be64(im.bytes.data + im.start[3] + 8, UINT64_C(1) << 40); /* its length */
+	assert_int_equal(scan(&im, d, &o), ERR_CORRUPT);
+	close_opened(&o);
+	buf_free(&im.bytes);
+}
+
+/* A whole batch that was not marked yet follows the damage: what is before it had been synced. */
+static void test_damage_before_an_unmarked_batch(void **state)
+{
+	struct image im = make(4, 10);
+	struct opened o;
+
+	put_txn(&im, 5, 'c', 5, 10);
+	put_be64(im.bytes.data + im.start[1] + 8, 1);
+	assert_int_equal(scan(&im, *state, &o), ERR_CORRUPT);
+	close_opened(&o);
+	buf_free(&im.bytes);
+}
+
+/* A saved index is this file's also when the last transaction stores an object twice. */
+static void test_check_index_of_a_double_store(void **state)
+{
+	struct image im = make(2, 10);
+	struct fs_rec_header r = { .oid = 2, .tid = 3, .plen = 10 };
+	uint64_t tlen = FS_TXN_HEADER_LEN + 2 * (FS_REC_HEADER_LEN + 10);
+	uint64_t pos, tid;
+	struct opened o;
+
+	put_txn(&im, 3, ' ', 2, 10);
+	r.tloc = im.start[2];
+	im.bytes.len -= 8;
+	put_be64(im.bytes.data + im.start[2] + 8, tlen);
+	fs_rec_header_put(buf_reserve(&im.bytes, FS_REC_HEADER_LEN), &r);
+	buf_advance(&im.bytes, FS_REC_HEADER_LEN);
+	buf_put(&im.bytes, "0123456789", 10);
+	buf_put_be64(&im.bytes, tlen);
+	assert_int_equal(scan(&im, *state, &o), OK);
+	pos = o.r.end;
+	assert_int_equal(check_index(&o, pos, &tid), OK);
+	assert_int_equal(tid, 3);
+	close_opened(&o);
+	buf_free(&im.bytes);
+}
+
 static void test_random_damage(void **state)
 {
 	unsigned seed = 5;
@@ -336,6 +388,9 @@ int main(void)
 		DIR_TEST(test_statuses),
 		DIR_TEST(test_cut_tail),
 		DIR_TEST(test_check_index),
+		DIR_TEST(test_damage_before_a_large_tail),
+		DIR_TEST(test_damage_before_an_unmarked_batch),
+		DIR_TEST(test_check_index_of_a_double_store),
 		DIR_TEST(test_random_damage),
 	};
 
