@@ -662,3 +662,22 @@ def test_python_reads_while_we_write(server, tmp_path):
             assert len(fs) == n + 1
             fs.close()
     assert fstest(tmp_path / 'Data.fs') == []
+
+
+def test_tids_that_went_back(server, tmp_path):
+    """ZODB warns of them and goes on; the invalidation queue then reaches no further back."""
+    path = tmp_path / 'Data.fs'
+    fs = FileStorage(str(path))
+    tids = [p64(FIRST_TID + n) for n in (16, 5, 32)]
+    for n, tid in enumerate(tids):
+        t = TransactionMetaData()
+        fs.tpc_begin(t, tid)
+        fs.store(p64(n), Z64, pickled(n), '', t)
+        fs.tpc_vote(t)
+        fs.tpc_finish(t)
+    fs.close()  # with an index: the file is not scanned
+    s = server(serving())
+    with Wire(s.address) as w:
+        assert w.tid == tids[2]
+        assert w.call('getInvalidations', tids[1]) == (tids[2], [p64(2)])
+        assert w.call('loadBefore', p64(0), MAX_TID) == (pickled(0), tids[0], None)

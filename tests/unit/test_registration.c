@@ -74,7 +74,7 @@ static void add_node(struct ensemble *z, const char *path, int64_t owner)
 		if (z->nodes[i].used)
 			continue;
 		z->nodes[i] = (struct node){ .owner = owner, .used = true };
-		snprintf(z->nodes[i].path, sizeof(z->nodes[i].path), "%s", path);
+		snprintf(z->nodes[i].path, sizeof(z->nodes[i].path), "%.60s", path);
 		return;
 	}
 	fail_msg("too many nodes");
