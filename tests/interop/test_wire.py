@@ -661,11 +661,16 @@ def test_refused_begin_behind_a_finish(mapping, wires):
     assert w.call('loadBefore', p64(1), MAX_TID) == (b'x', replies[finish][1], None)
 
 
-def test_many_loads_without_a_reply(server, wires):
+def test_many_loads_without_a_reply(server, wires, tmp_path):
     """Requests that want no reply, and have to wait for the disk, end like others do."""
     s = server(FILE)
     w = wires(s)
-    oids = [p64(i) for i in range(1, 301)]
-    w.commit([(oid, Z64, oid * 500) for oid in oids])
+    oids = [p64(i) for i in range(1, 1001)]
+    w.commit([(oid, Z64, oid * 2000) for oid in oids])
+    with open(tmp_path / 'Data.fs', 'rb') as f:  # out of the page cache: the pool has to read it
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     w.send_async(*(('loadBefore', oid, MAX_TID) for oid in oids))
     assert w.call('ping') is None
+    w.close()
+    wait_until('it is closed', lambda: n_sockets(s.pid) == 1)
