@@ -681,3 +681,20 @@ def test_tids_that_went_back(server, tmp_path):
         assert w.tid == tids[2]
         assert w.call('getInvalidations', tids[1]) == (tids[2], [p64(2)])
         assert w.call('loadBefore', p64(0), MAX_TID) == (pickled(0), tids[0], None)
+
+
+def test_an_oid_too_large_to_be_followed(server, tmp_path):
+    """R10: new oids go on after the largest one that leaves room for them."""
+    fs = FileStorage(str(tmp_path / 'Data.fs'))
+    t = TransactionMetaData()
+    fs.tpc_begin(t)
+    for oid in (p64(7), b'\xff\xff' + p64(5)[2:]):
+        fs.store(oid, Z64, pickled(1), '', t)
+    fs.tpc_vote(t)
+    fs.tpc_finish(t)
+    fs.close()
+    s = server(serving())
+    with Wire(s.address) as w:
+        oids = w.call('new_oids')
+        assert oids[0] == p64(8) and len(set(oids)) == 100
+        w.commit([(oids[0], Z64, pickled(2))])

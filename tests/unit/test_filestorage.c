@@ -899,6 +899,26 @@ static void test_stale_index(void **state)
 	free(index);
 }
 
+static int fsync_fails(const char *call)
+{
+	return strcmp(call, "fsync") == 0 ? EIO : 0;
+}
+
+/* A new file whose folder cannot be synced: an error, and everything is closed once. */
+static void test_folder_cannot_be_synced(void **state)
+{
+	struct test_dir *d = *state;
+	struct filestorage_options o = options(d);
+	struct storage *s = NULL;
+	struct err e = ERR_INIT;
+
+	os_fault_hook = fsync_fails;
+	assert_int_equal(filestorage_open(&o, &s, &e), ERR_IO);
+	os_fault_hook = NULL;
+	assert_null(s);
+	assert_non_null(strstr(e.text, d->data));
+}
+
 int main(void)
 {
 #define FS_TEST(f) cmocka_unit_test_setup_teardown(f, test_dir_setup, test_dir_teardown)
@@ -916,6 +936,7 @@ int main(void)
 		FS_TEST(test_refused_votes),
 		FS_TEST(test_quota),
 		FS_TEST(test_no_space),
+		FS_TEST(test_folder_cannot_be_synced),
 		FS_TEST(test_oids),
 		FS_TEST(test_large_transaction),
 		FS_TEST(test_nested_load),
