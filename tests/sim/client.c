@@ -11,6 +11,7 @@
 #include "zeo/message.h"
 
 void (*client_on_voted)(struct client *c);
+bool (*client_may_be_refused)(void);
 
 static uint64_t pick(struct client *c, uint64_t n)
 {
@@ -295,6 +296,7 @@ static void on_commit_reply(struct client *c, bool error, const struct val *v)
 	} else if (c->commit == COMMIT_FINISH_SENT) {
 		c->commit = COMMIT_NONE;
 		if (error) {
+			SIM_CHECK(client_may_be_refused(), "a voted transaction was refused");
 			c->n_refused++;
 			return;
 		}

@@ -64,5 +64,7 @@ void client_free(struct client *c);
 bool client_holds(const struct client *c, uint64_t oid);
 /** Called when a vote was granted: the simulation compares with all others. */
 extern void (*client_on_voted)(struct client *c);
+/** May a tpc_finish have been refused? Only a disk that has failed is a reason. */
+extern bool (*client_may_be_refused)(void);
 
 #endif

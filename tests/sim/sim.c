@@ -110,6 +110,11 @@ static void on_voted(struct client *c)
 				"two have voted on oid %" PRIu64, a->oids[r]);
 }
 
+static bool disk_has_failed(void)
+{
+	return w.disk->n_writes_failed || w.disk->n_syncs_failed;
+}
+
 static void open_world(void)
 {
 	struct filestorage_options fo = { .recent_txns = 1 << 30, .clock = &w.clock };
@@ -254,6 +259,7 @@ static void run(uint64_t seed, unsigned steps)
 	w.disk = sim_disk_new(&w.random);
 	w.disk->cold = 5;
 	client_on_voted = on_voted;
+	client_may_be_refused = disk_has_failed;
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		w.clients[i].model = &w.model;
 		w.clients[i].random = &w.random;
