@@ -8,13 +8,14 @@ RANKS = {
     'base': 0,
     'codec': 1, 'config': 1, 'net': 1,
     'zookeeper': 2, 'storage': 2, 'zeo': 2,
-    'server': 3, 'client': 3, 'monitor': 3,
+    'resolver': 3, 'server': 3, 'client': 3, 'monitor': 3,
     'bin': 4,
 }
 # narrower than the ranks say
 ONLY = {
     'config': {'base'},
     'storage': {'base', 'codec'},
+    'resolver': {'base', 'codec', 'storage'},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
 
