@@ -1,5 +1,6 @@
 """Servers for the tests: zkrunzeo, Python's runzeo, and a private ZooKeeper."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 START_TIMEOUT_S = 60  # under a sanitizer on a busy machine
 STOP_TIMEOUT_S = 30
+CLIENT_WAIT_S = 30
 
 
 def free_port():
@@ -155,6 +157,43 @@ def python_server(tmp_path, start_server):
         path = _configured(tmp_path, f'python{next(numbers)}.conf', configuration, address)
         return start_server(
             [sys.executable, '-m', 'ZEO.runzeo', '-C', path], address, start, env)
+    return make
+
+
+@pytest.fixture(params=['zkrunzeo', 'python'])
+def peer(request, server, python_server):
+    """The server under test, and the one that says what is right."""
+    return server if request.param == 'zkrunzeo' else python_server
+
+
+@pytest.fixture
+def opened():
+    """opened(x): x is closed at the end of the test."""
+    with contextlib.ExitStack() as stack:
+        def f(x):
+            stack.callback(x.close)
+            return x
+        yield f
+
+
+@pytest.fixture
+def storage(opened):
+    """storage(server, ...): a stock ClientStorage."""
+    from ZEO.ClientStorage import ClientStorage
+
+    def make(server, **kw):
+        kw.setdefault('wait_timeout', CLIENT_WAIT_S)
+        return opened(ClientStorage(getattr(server, 'address', server), **kw))
+    return make
+
+
+@pytest.fixture
+def wires(opened):
+    """wires(server, ...): a connection that shows every byte."""
+    from wire import Wire
+
+    def make(server, **kw):
+        return opened(Wire(server.address, **kw))
     return make
 
 

@@ -34,38 +34,6 @@ def configuration(zeo='', storage='', kind='filestorage', more=''):
             f'<{kind} 1>\n{path}  {storage}\n</{kind}>\n{more}')
 
 
-@pytest.fixture(params=['zkrunzeo', 'python'])
-def peer(request, server, python_server):
-    """The server under test, and the one that says what is right."""
-    return server if request.param == 'zkrunzeo' else python_server
-
-
-@pytest.fixture
-def opened():
-    """opened(x): x is closed at the end of the test."""
-    with contextlib.ExitStack() as stack:
-        def f(x):
-            stack.callback(x.close)
-            return x
-        yield f
-
-
-@pytest.fixture
-def storage(opened):
-    """storage(server, ...): a stock ClientStorage."""
-    def make(server, **kw):
-        kw.setdefault('wait_timeout', WAIT_S)
-        return opened(ClientStorage(getattr(server, 'address', server), **kw))
-    return make
-
-
-@pytest.fixture
-def wires(opened):
-    def make(server, **kw):
-        return opened(Wire(server.address, **kw))
-    return make
-
-
 def begin(storage, stores=(), checks=(), **meta):
     t = TransactionMetaData(**meta)
     storage.tpc_begin(t)
