@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/os.h"
 
 enum {
 	CHUNK_FULL = 64 << 10, /* a chunk with more than this takes no further message */
@@ -10,7 +11,10 @@ enum {
 
 struct outq_chunk {
 	struct outq_chunk *next;
-	struct shared_frame *shared; /* NULL: own */
+	struct shared_frame *shared; /* NULL: own, or of a file */
+	struct shared_file *file;    /* NULL: own, or shared */
+	uint64_t file_off;
+	size_t file_len;
 	struct buf own;
 };
 
@@ -37,9 +41,41 @@ void shared_frame_unref(struct shared_frame *f)
 	mem_free(f);
 }
 
+struct shared_file *shared_file_new(int fd)
+{
+	struct shared_file *f = mem_zalloc(1, sizeof(*f));
+
+	if (!f) {
+		os_close(fd);
+		return NULL;
+	}
+	atomic_init(&f->refs, 1);
+	f->fd = fd;
+	return f;
+}
+
+struct shared_file *shared_file_ref(struct shared_file *f)
+{
+	atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
+	return f;
+}
+
+void shared_file_unref(struct shared_file *f)
+{
+	if (!f || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	os_close(f->fd);
+	mem_free(f);
+}
+
 static const struct buf *bytes_of(const struct outq_chunk *c)
 {
 	return c->shared ? &c->shared->bytes : &c->own;
+}
+
+static size_t len_of(const struct outq_chunk *c)
+{
+	return c->file ? c->file_len : bytes_of(c)->len;
 }
 
 static void chunk_free(struct outq_chunk *c)
@@ -47,6 +83,7 @@ static void chunk_free(struct outq_chunk *c)
 	if (!c)
 		return;
 	shared_frame_unref(c->shared);
+	shared_file_unref(c->file);
 	buf_free(&c->own);
 	mem_free(c);
 }
@@ -54,7 +91,7 @@ static void chunk_free(struct outq_chunk *c)
 /* The memory of small own chunks serves the next message. */
 static void chunk_retire(struct outq *q, struct outq_chunk *c)
 {
-	if (q->spare || c->shared || c->own.room > CHUNK_KEEP) {
+	if (q->spare || c->shared || c->file || c->own.room > CHUNK_KEEP) {
 		chunk_free(c);
 		return;
 	}
@@ -99,7 +136,7 @@ struct buf *outq_buf(struct outq *q)
 {
 	struct outq_chunk *c = q->tail;
 
-	if (!c || c->shared || c->own.len > CHUNK_FULL)
+	if (!c || c->shared || c->file || c->own.len > CHUNK_FULL)
 		c = append_chunk(q);
 	return c ? &c->own : NULL;
 }
@@ -125,13 +162,26 @@ void outq_share(struct outq *q, struct shared_frame *f)
 	q->shared_bytes += f->bytes.len;
 }
 
+void outq_file(struct outq *q, struct shared_file *f, uint64_t off, size_t len)
+{
+	struct outq_chunk *c = len ? append_chunk(q) : NULL;
+
+	if (!c)
+		return;
+	c->file = shared_file_ref(f);
+	c->file_off = off;
+	c->file_len = len;
+	q->bytes += len;
+	q->n_files++;
+}
+
 int outq_iov(const struct outq *q, struct iovec *iov, int n)
 {
 	const struct outq_chunk *c;
 	size_t skip = q->head_sent;
 	int used = 0;
 
-	for (c = q->head; c && used < n; c = c->next) {
+	for (c = q->head; c && !c->file && used < n; c = c->next) {
 		const struct buf *b = bytes_of(c);
 
 		if (b->len > skip)
@@ -141,20 +191,44 @@ int outq_iov(const struct outq *q, struct iovec *iov, int n)
 	return used;
 }
 
+bool outq_file_next(const struct outq *q, int *ret_fd, uint64_t *ret_off, size_t *ret_len)
+{
+	const struct outq_chunk *c = q->head;
+	size_t sent = q->head_sent;
+
+	while (c && len_of(c) == 0) { /* nothing was written into it */
+		c = c->next;
+		sent = 0;
+	}
+	if (!c || !c->file)
+		return false;
+	*ret_fd = c->file->fd;
+	*ret_off = c->file_off + sent;
+	*ret_len = c->file_len - sent;
+	return true;
+}
+
+static void chunk_sent(struct outq *q, struct outq_chunk *c)
+{
+	if (c->shared)
+		q->shared_bytes -= c->shared->bytes.len;
+	if (c->file)
+		q->n_files--;
+	chunk_retire(q, c);
+}
+
 void outq_sent(struct outq *q, size_t n)
 {
 	CHECK(n <= q->bytes);
 	q->bytes -= n;
 	q->head_sent += n;
-	while (q->head && q->head_sent >= bytes_of(q->head)->len) {
+	while (q->head && q->head_sent >= len_of(q->head)) {
 		struct outq_chunk *c = q->head;
 
-		q->head_sent -= bytes_of(c)->len;
+		q->head_sent -= len_of(c);
 		q->head = c->next;
 		if (!q->head)
 			q->tail = NULL;
-		if (c->shared)
-			q->shared_bytes -= c->shared->bytes.len;
-		chunk_retire(q, c);
+		chunk_sent(q, c);
 	}
 }

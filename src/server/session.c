@@ -142,6 +142,16 @@ static void remove_dirty(struct session *s)
 	s->dirty = false;
 }
 
+static void end_streams(struct session *s)
+{
+	while (s->streams) {
+		struct stream *st = s->streams;
+
+		s->streams = st->next;
+		st->more(st);
+	}
+}
+
 void session_closed(struct session *s, const char *why)
 {
 	const char *during = "";
@@ -159,6 +169,7 @@ void session_closed(struct session *s, const char *why)
 	commit_abandon(s);
 	unregister(s);
 	remove_dirty(s);
+	end_streams(s);
 	unlink_session(s);
 	session_unref(s);
 }
@@ -217,11 +228,59 @@ void session_share(struct session *s, struct shared_frame *f)
 			s->out.shared_bytes);
 }
 
+void session_out_file(struct session *s, struct shared_file *f, uint64_t off, size_t len)
+{
+	bool was_empty = outq_empty(&s->out);
+
+	if (!session_alive(s))
+		return;
+	outq_file(&s->out, f, off, len);
+	queued(s, was_empty);
+}
+
+void session_stream_add(struct session *s, struct stream *st)
+{
+	struct stream **end = &s->streams;
+
+	while (*end)
+		end = &(*end)->next;
+	st->next = NULL;
+	*end = st;
+}
+
+void session_stream_remove(struct session *s, struct stream *st)
+{
+	struct stream **p = &s->streams;
+
+	while (*p && *p != st)
+		p = &(*p)->next;
+	if (*p)
+		*p = st->next;
+}
+
+/* Each is asked in turn: the one at the front goes to the end before. */
+static void ask_streams(struct session *s)
+{
+	size_t n = 0;
+
+	for (const struct stream *st = s->streams; st; st = st->next)
+		n++;
+	while (n-- && s->streams && session_alive(s) && s->out.bytes < SESSION_STREAM_LOW) {
+		struct stream *st = s->streams;
+
+		s->streams = st->next;
+		session_stream_add(s, st);
+		st->more(st);
+	}
+}
+
 void session_sent(struct session *s, size_t n)
 {
 	outq_sent(&s->out, n);
-	if (n)
-		s->drained_us = clock_mono_us(s->hub->clock);
+	if (!n)
+		return;
+	s->drained_us = clock_mono_us(s->hub->clock);
+	ask_streams(s);
 }
 
 bool session_wants_input(const struct session *s)

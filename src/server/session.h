@@ -36,6 +36,7 @@ enum {
 	SESSION_FRAME_EARLY = 64 << 10, /* largest message before register, in bytes */
 	SESSION_FRAME_MAX = 256 << 20,  /* largest message */
 	SESSION_OUT_HIGH = 1 << 20,     /* not read from while more than this waits to be sent */
+	SESSION_STREAM_LOW = 256 << 10, /* streams are asked for more while less than this waits */
 	SESSION_OUT_MAX = 64 << 20,     /* closed when invalidations pass this */
 	SESSION_LOADS_MAX = 32,         /* requests under way in the pool */
 	SESSION_HANDSHAKE_S = 60,       /* to register */
@@ -46,6 +47,24 @@ enum {
 struct session_io {
 	/** Close the connection, after what is queued if @flush. session_closed() must follow, later. */
 	void (*close)(struct session_io *io, bool flush);
+};
+
+/**
+ * Something long (a blob, say) that a session is sent in pieces, as the client takes them (R9).
+ *
+ * more() is called on the hub's thread
+ * - after something has left and while less than SESSION_STREAM_LOW waits to be sent; with several
+ *   streams in turn. It queues a piece (session_out(), session_out_file()), or starts what will get
+ *   it. It may be asked again before that is there: then it does nothing.
+ * - once when the connection is gone: the session is not alive then, the stream is already off the
+ *   list, and there is nothing to do but to clean up.
+ * Nobody calls it for the first piece, nor for one that arrives when nothing waits to be sent any
+ * more: who adds the stream queues the first, who was asked queues the piece when it arrives.
+ * more() may remove, free and add streams, this one included, and may close the session.
+ */
+struct stream {
+	void (*more)(struct stream *st);
+	struct stream *next; /* the session's own */
 };
 
 struct session {
@@ -64,6 +83,7 @@ struct session {
 	struct commit *commit;  /* between tpc_begin and tpc_finish or tpc_abort */
 	struct buf in;          /* bytes of a message that is not whole yet */
 	struct outq out;
+	struct stream *streams;
 	uint64_t since_us;   /* monotonic: connected */
 	uint64_t drained_us; /* monotonic: the last time something left, or was queued to empty */
 	uint64_t requests;
@@ -111,6 +131,15 @@ struct buf *session_out(struct session *s, size_t *ret_mark);
 void session_out_done(struct session *s, struct buf *b, size_t mark);
 /** Queue a frame that others get, too. */
 void session_share(struct session *s, struct shared_frame *f);
+/** Queue the @len bytes of @f at @off, as outq_file(): the head of the message is complete with
+ * session_out_done(), and its tail, if any, is written in the same way right after this. */
+void session_out_file(struct session *s, struct shared_file *f, uint64_t off, size_t len);
+
+/** Ask @st for more as the queue drains, until it is removed; see struct stream. The session must be
+ * alive. @st is the caller's. */
+void session_stream_add(struct session *s, struct stream *st);
+/** Ask no more. One that is not on the list is fine. */
+void session_stream_remove(struct session *s, struct stream *st);
 
 /** Time has passed; returns when to look again (monotonic, us). */
 uint64_t session_tick(struct session *s, uint64_t now_us);

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -12,15 +11,14 @@
 #include "server/commit.h"
 #include "server/server.h"
 #include "server/session.h"
-
-enum { IOV_MAX_USED = 64 };
+#include "server/transport.h"
 
 struct conn {
 	struct session_io io;
 	struct worker *w;
 	struct session *session; /* NULL: closed */
 	uv_poll_t poll;
-	int fd;
+	struct transport transport;
 	int events;        /* asked of libuv */
 	bool close_wanted; /* on the worker's list */
 	bool flush;        /* but send what is queued before */
@@ -40,7 +38,7 @@ static void on_poll_closed(uv_handle_t *handle)
 {
 	struct conn *c = handle->data;
 
-	close(c->fd);
+	close(c->transport.fd);
 	mem_free(c);
 }
 
@@ -51,7 +49,7 @@ static void conn_close(struct conn *c, const char *why)
 	session_closed(c->session, why);
 	c->session = NULL;
 	uv_poll_stop(&c->poll);
-	shutdown(c->fd, SHUT_WR);
+	shutdown(c->transport.fd, SHUT_WR);
 	atomic_fetch_sub(&c->w->n_conns, 1);
 	if (!c->close_wanted)
 		uv_close((uv_handle_t *)&c->poll, on_poll_closed);
@@ -108,25 +106,25 @@ static void update_events(struct conn *c)
 		uv_poll_stop(&c->poll);
 }
 
+/* At most WORKER_SEND_BYTES and a call's worth: then the others of this loop have their turn. */
 static void conn_flush(struct conn *c)
 {
-	struct iovec iov[IOV_MAX_USED];
 	struct outq *q = &c->session->out;
-	while (!outq_empty(q) && (!c->close_wanted || c->flush)) {
-		struct msghdr m = { .msg_iov = iov };
-		ssize_t n;
+	size_t sent = 0;
 
-		m.msg_iovlen = (size_t)outq_iov(q, iov, IOV_MAX_USED);
-		n = sendmsg(c->fd, &m, MSG_NOSIGNAL);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno != EAGAIN) {
-			conn_close(c, strerror(errno));
+	while (!outq_empty(q) && (!c->close_wanted || c->flush) && sent < WORKER_SEND_BYTES) {
+		struct err e = ERR_INIT;
+		size_t n;
+		int rc = transport_send(&c->transport, q, &n, &e);
+
+		if (rc == ERR_AGAIN)
+			break;
+		if (rc != OK) {
+			conn_close(c, e.text);
 			return;
 		}
-		if (n < 0)
-			break;
-		session_sent(c->session, (size_t)n);
+		sent += n;
+		session_sent(c->session, n);
 	}
 	session_resume(c->session);
 	update_events(c);
@@ -134,25 +132,24 @@ static void conn_flush(struct conn *c)
 
 static void conn_read(struct conn *c)
 {
-	ssize_t n;
+	struct err e = ERR_INIT;
+	size_t n;
+	int rc;
 
 	if (!session_wants_input(c->session)) {
 		update_events(c);
 		return;
 	}
-	do
-		n = read(c->fd, c->w->read_buf, WORKER_READ_BYTES);
-	while (n < 0 && errno == EINTR);
-	if (n > 0) {
-		hub_catch_up(
-			&c->w->hub); /* what was acknowledged before these bytes were sent (T65) */
-		session_input(c->session, c->w->read_buf, (size_t)n);
-		update_events(c);
-	} else if (n == 0) {
-		conn_close(c, NULL);
-	} else if (errno != EAGAIN) {
-		conn_close(c, strerror(errno));
+	rc = transport_recv(&c->transport, c->w->read_buf, WORKER_READ_BYTES, &n, &e);
+	if (rc == ERR_AGAIN)
+		return;
+	if (rc != OK || n == 0) {
+		conn_close(c, rc == OK ? NULL : e.text);
+		return;
 	}
+	hub_catch_up(&c->w->hub); /* what was acknowledged before these bytes were sent (T65) */
+	session_input(c->session, c->w->read_buf, n);
+	update_events(c);
 }
 
 static void on_poll(uv_poll_t *p, int status, int events)
@@ -187,7 +184,7 @@ static int conn_open(struct worker *w, int fd, const char *peer)
 	if (!c)
 		return ERR_NOMEM;
 	c->w = w;
-	c->fd = fd;
+	c->transport.fd = fd;
 	c->io.close = io_close;
 	c->poll.data = c;
 	if (uv_poll_init(&w->loop.uv, &c->poll, fd) != 0) {

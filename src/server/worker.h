@@ -14,7 +14,10 @@
 
 struct conn;
 
-enum { WORKER_READ_BYTES = 128 << 10 }; /* read from one connection in one turn */
+enum {
+	WORKER_READ_BYTES = 128 << 10, /* read from one connection in one turn */
+	WORKER_SEND_BYTES = 256 << 10, /* sent to one, about, while others wait */
+};
 
 struct worker {
 	struct loop loop;

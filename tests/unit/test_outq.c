@@ -1,8 +1,11 @@
 /* What waits to be sent: own bytes and shared frames, sent in pieces of any size. */
 #include "cmocka_all.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "server/outq.h"
 
@@ -122,6 +125,140 @@ static void test_failed_append(void **state)
 	outq_free(&q);
 }
 
+static struct shared_file *file_of(const char *text)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	return shared_file_new(fd);
+}
+
+/* Take all out, memory and pieces of files, @piece bytes at a time at most. */
+static size_t drain_all(struct outq *q, size_t piece, uint8_t *out)
+{
+	size_t got = 0;
+
+	while (!outq_empty(q)) {
+		struct iovec iov[3];
+		uint64_t off;
+		size_t len;
+		int fd;
+		ssize_t take;
+
+		if (outq_file_next(q, &fd, &off, &len)) {
+			assert_int_equal(outq_iov(q, iov, 3), 0);
+			take = pread(fd, out + got, len < piece ? len : piece, (off_t)off);
+			assert_true(take > 0);
+		} else {
+			assert_true(outq_iov(q, iov, 3) > 0);
+			take = (ssize_t)(iov[0].iov_len < piece ? iov[0].iov_len : piece);
+			memcpy(out + got, iov[0].iov_base, (size_t)take);
+		}
+		outq_sent(q, (size_t)take);
+		got += (size_t)take;
+	}
+	return got;
+}
+
+static void test_pieces_of_files(void **state)
+{
+	static const char want[] = "[3456]shared[0123456789]89.";
+
+	for (size_t piece = 1; piece < 30; piece++) {
+		struct shared_file *f = file_of("0123456789");
+		struct shared_frame *frame = shared_frame_new();
+		struct outq q = { 0 };
+		uint8_t out[64];
+
+		buf_put_str(&frame->bytes, "shared");
+		put(&q, "[", 1);
+		outq_file(&q, f, 3, 4);
+		put(&q, "]", 1);
+		outq_share(&q, frame);
+		put(&q, "[", 1);
+		outq_file(&q, f, 0, 10);
+		put(&q, "]", 1);
+		outq_file(&q, f, 8, 2);
+		outq_file(&q, f, 5, 0); /* nothing */
+		put(&q, ".", 1);
+		assert_int_equal(q.bytes, strlen(want));
+		assert_int_equal(q.n_files, 3);
+		assert_int_equal(drain_all(&q, piece, out), strlen(want));
+		assert_memory_equal(out, want, strlen(want));
+		assert_int_equal(q.n_files, 0);
+		assert_int_equal(atomic_load(&f->refs), 1);
+		outq_free(&q);
+		shared_file_unref(f);
+		shared_frame_unref(frame);
+	}
+}
+
+/* A writer gets memory up to the first piece of a file and nothing behind it. */
+static void test_iov_ends_at_a_file(void **state)
+{
+	struct shared_file *f = file_of("file");
+	struct outq q = { 0 };
+	struct iovec iov[8];
+	uint64_t off;
+	size_t len;
+	int fd;
+
+	put(&q, "a", 1);
+	outq_file(&q, f, 0, 4);
+	put(&q, "b", 1);
+	assert_int_equal(outq_iov(&q, iov, 8), 1);
+	assert_int_equal(iov[0].iov_len, 1);
+	assert_false(outq_file_next(&q, &fd, &off, &len));
+	outq_sent(&q, 1);
+	assert_int_equal(outq_iov(&q, iov, 8), 0);
+	assert_true(outq_file_next(&q, &fd, &off, &len));
+	assert_int_equal(fd, f->fd);
+	outq_sent(&q, 3);
+	assert_true(outq_file_next(&q, &fd, &off, &len));
+	assert_int_equal(off, 3);
+	assert_int_equal(len, 1);
+	outq_sent(&q, 1);
+	assert_int_equal(outq_iov(&q, iov, 8), 1);
+	outq_free(&q);
+	shared_file_unref(f);
+}
+
+/* A message that found no memory leaves an empty chunk: the file behind it is seen. */
+static void test_a_file_behind_nothing(void **state)
+{
+	struct shared_file *f = file_of("file");
+	struct outq q = { 0 };
+	struct iovec iov[2];
+	uint64_t off;
+	size_t len;
+	int fd;
+
+	outq_buf(&q);
+	outq_file(&q, f, 1, 3);
+	assert_int_equal(outq_iov(&q, iov, 2), 0);
+	assert_true(outq_file_next(&q, &fd, &off, &len));
+	assert_int_equal(off, 1);
+	assert_int_equal(len, 3);
+	outq_sent(&q, 3);
+	assert_true(outq_empty(&q));
+	outq_free(&q);
+	shared_file_unref(f);
+}
+
+static void test_the_last_reference_closes(void **state)
+{
+	struct shared_file *f = file_of("file");
+	struct outq q = { 0 };
+	int fd = f->fd;
+
+	outq_file(&q, f, 0, 4);
+	shared_file_unref(f);
+	assert_true(fcntl(fd, F_GETFD) >= 0);
+	outq_free(&q);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -129,6 +266,10 @@ int main(void)
 		cmocka_unit_test(test_freed_with_content),
 		cmocka_unit_test(test_shared_bytes),
 		cmocka_unit_test(test_failed_append),
+		cmocka_unit_test(test_pieces_of_files),
+		cmocka_unit_test(test_iov_ends_at_a_file),
+		cmocka_unit_test(test_a_file_behind_nothing),
+		cmocka_unit_test(test_the_last_reference_closes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
