@@ -31,6 +31,7 @@ enum {
 	OP_GLOBAL = 'c',
 	OP_REDUCE = 'R',
 	OP_BUILD = 'b',
+	OP_BINPERSID = 'Q',
 };
 
 static bool is_pickle(const struct enc *en)
@@ -387,6 +388,10 @@ static void enc_rare(struct enc *en, const struct val *v)
 		return;
 	case VAL_SET:
 		enc_set(en, v);
+		return;
+	case VAL_PERSID:
+		enc_val(en, &v->items[0]);
+		put_op(en, OP_BINPERSID);
 		return;
 	default:
 		enc_reduce(en, v);

@@ -77,7 +77,7 @@ static void op_dup(struct pickle_machine *m)
 	struct pickle_node *top = pm_top(m);
 
 	if (top)
-		pm_push_node(m, top);
+		pm_share_node(m, top);
 }
 
 static void op_none(struct pickle_machine *m)
@@ -268,8 +268,15 @@ static void op_setitems(struct pickle_machine *m)
 	pm_extend(m, VAL_DICT, take_pairs(m));
 }
 
+static void refuse_if_exact(struct pickle_machine *m, const char *what)
+{
+	if (m->flags & PICKLE_EXACT)
+		pm_fail(m, ERR_UNSUPPORTED, "%s", what);
+}
+
 static void op_empty_set(struct pickle_machine *m)
 {
+	refuse_if_exact(m, "a set");
 	pm_collect(m, VAL_SET, 0);
 }
 
@@ -280,7 +287,14 @@ static void op_additems(struct pickle_machine *m)
 
 static void op_frozenset(struct pickle_machine *m)
 {
+	refuse_if_exact(m, "a frozenset");
 	pm_collect(m, VAL_SET, pm_take_mark(m));
+}
+
+static void op_bytearray(struct pickle_machine *m)
+{
+	refuse_if_exact(m, "a bytearray");
+	op_binbytes8(m);
 }
 
 static void op_binput(struct pickle_machine *m)
@@ -374,7 +388,7 @@ static const pickle_op ops[256] = {
 	[0x93] = pm_op_stack_global,
 	[0x94] = op_memoize,
 	[0x95] = op_frame,
-	[0x96] = op_binbytes8, /* BYTEARRAY8 */
+	[0x96] = op_bytearray,
 	[0x97] = op_buffer,
 	[0x98] = op_buffer,
 };
@@ -395,25 +409,62 @@ static void run(struct pickle_machine *m)
 	}
 }
 
+static bool run_one(struct pickle_machine *m, struct val *ret)
+{
+	struct pickle_node *top;
+
+	run(m);
+	top = pm_pop(m);
+	if (top)
+		pm_check_value(m, &top->v);
+	if (m->rc != OK)
+		return false;
+	*ret = top->v;
+	return true;
+}
+
 int pickle_decode(struct slice in, unsigned flags, const struct pickle_limits *limits,
 	struct arena *arena, struct val *ret, size_t *ret_len, struct err *e)
 {
 	struct pickle_machine m;
-	struct pickle_node *top;
+	struct val v;
 
 	pm_init(&m, in, flags, limits);
 	m.arena = arena;
 	m.e = e;
-	run(&m);
-	top = pm_pop(&m);
-	if (m.rc == OK && !ret_len && m.pos < in.len)
+	if (!run_one(&m, &v))
+		return m.rc;
+	if (!ret_len && m.pos < in.len)
 		pm_fail(&m, ERR_FORMAT, "%zu bytes after its end", in.len - m.pos);
-	if (m.rc == OK)
-		pm_check_value(&m, &top->v);
 	if (m.rc != OK)
 		return m.rc;
-	*ret = top->v;
+	*ret = v;
 	if (ret_len)
 		*ret_len = m.pos;
+	return OK;
+}
+
+int pickle_decode_record(struct slice record, unsigned flags, const struct pickle_limits *limits,
+	struct arena *arena, struct val *ret_class, struct val *ret_state, size_t *ret_class_len,
+	struct err *e)
+{
+	struct pickle_machine m;
+	struct val class;
+	struct val state;
+	size_t class_len;
+
+	pm_init(&m, record, flags, limits);
+	m.arena = arena;
+	m.e = e;
+	if (!run_one(&m, &class))
+		return m.rc;
+	class_len = m.pos;
+	m.stopped = false;
+	m.n_stack = m.n_marks = 0; /* but not the memo */
+	if (!run_one(&m, &state))
+		return m.rc;
+	*ret_class = class;
+	*ret_state = state;
+	*ret_class_len = class_len;
 	return OK;
 }

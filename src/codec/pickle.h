@@ -16,6 +16,12 @@ enum pickle_flags {
 	/* Unknown globals, REDUCE, BUILD ... become VAL_GLOBAL and VAL_REDUCE, a persistent
 	 * reference the value that names it; lone surrogates pass in strings. */
 	PICKLE_KEEP_GLOBALS = 1,
+	/* With PICKLE_KEEP_GLOBALS: the value written out again unpickles to what Python would have
+	 * made of this pickle. A persistent reference becomes VAL_PERSID. What a value cannot tell
+	 * apart or show is ERR_UNSUPPORTED: calls but those that make bytes, sets, bytearrays,
+	 * and a list or dict that stands in two places. A Python 2 str that is not ASCII is
+	 * ERR_FORMAT, as ZODB cannot read it in a record. */
+	PICKLE_EXACT = 2,
 };
 
 struct pickle_limits {
@@ -41,6 +47,19 @@ extern const struct pickle_limits pickle_limits_message;
  */
 MUST_CHECK int pickle_decode(struct slice in, unsigned flags, const struct pickle_limits *limits,
 	struct arena *arena, struct val *ret, size_t *ret_len, struct err *e);
+
+/**
+ * Decode a data record: the pickle of the class, and that of the state, which may refer to what
+ * the first one put into the memo.
+ * @arena          receives the values; its own max bounds memory
+ * @ret_class      borrowed from @arena and @record, as @ret_state
+ * @ret_class_len  bytes of the first pickle, including STOP
+ * Bytes after the second pickle are passed over, as ZODB does. Errors as pickle_decode().
+ * Threads: any; no state.
+ */
+MUST_CHECK int pickle_decode_record(struct slice record, unsigned flags,
+	const struct pickle_limits *limits, struct arena *arena, struct val *ret_class,
+	struct val *ret_state, size_t *ret_class_len, struct err *e);
 
 /**
  * The dotted class name ("module.name") in a data record's first pickle: what

@@ -122,6 +122,13 @@ void pm_push_node(struct pickle_machine *m, struct pickle_node *node)
 	m->stack[m->n_stack++] = node;
 }
 
+void pm_share_node(struct pickle_machine *m, struct pickle_node *node)
+{
+	if (node->mutable && m->flags & PICKLE_EXACT)
+		pm_fail(m, ERR_UNSUPPORTED, "a list or dictionary that stands in two places");
+	pm_push_node(m, node);
+}
+
 struct val *pm_push(struct pickle_machine *m, enum val_type type)
 {
 	struct pickle_node *node;
@@ -161,7 +168,8 @@ struct pickle_node *pm_pop(struct pickle_machine *m)
 void pm_adopt(struct pickle_machine *m, struct pickle_node *parent, const struct pickle_node *child)
 {
 	if (child->depth + 1 > parent->depth)
-		parent->depth = child->depth + 1;
+		parent->depth = (child->depth + 1) & INT32_MAX;
+	parent->mutable |= child->mutable;
 	if (parent->depth > m->limits->depth)
 		pm_fail(m, ERR_LIMIT, "nested deeper than %u", m->limits->depth);
 	else if (child->weight > m->weight_max || parent->weight > m->weight_max - child->weight)
@@ -234,6 +242,7 @@ void pm_collect(struct pickle_machine *m, enum val_type type, size_t n)
 	if (!pm_push(m, type))
 		return;
 	m->stack[m->n_stack - 1]->depth = 1;
+	m->stack[m->n_stack - 1]->mutable = type == VAL_LIST || type == VAL_DICT || type == VAL_SET;
 	for (size_t i = 0; i < n && m->rc == OK; i++) {
 		const struct pickle_node *child = i ? from[i] : node;
 
@@ -308,6 +317,8 @@ void pm_push_py2_str(struct pickle_machine *m, struct slice s)
 
 	for (size_t i = 0; i < s.len; i++)
 		ascii &= s.data[i] < 0x80;
+	if (!ascii && m->flags & PICKLE_EXACT)
+		pm_fail(m, ERR_FORMAT, "a Python 2 string that is not ASCII");
 	pm_push_slice(m, ascii ? VAL_STR : VAL_BYTES, s);
 }
 
@@ -371,5 +382,5 @@ void pm_memo_get(struct pickle_machine *m, uint64_t i)
 		pm_fail(m, ERR_FORMAT, "memo entry %llu is not there", (unsigned long long)i);
 		return;
 	}
-	pm_push_node(m, m->memo[i]);
+	pm_share_node(m, m->memo[i]);
 }

@@ -16,9 +16,10 @@
  * it refers to included, and may weigh some times the input at most: a small pickle cannot stand
  * for a huge value, and walking or writing one costs no more than its input explains. */
 struct pickle_node {
-	struct val v;    /* containers: room for items up to the next power of two */
-	uint32_t depth;  /* containers below and including this one */
-	uint32_t weight; /* values in it, itself included, and the bytes of strings */
+	struct val v;         /* containers: room for items up to the next power of two */
+	uint32_t depth : 31;  /* containers below and including this one */
+	uint32_t mutable : 1; /* a list, dict or set, or one is in it */
+	uint32_t weight;      /* values in it, itself included, and the bytes of strings */
 };
 
 enum { PICKLE_STACK_INLINE = 48, PICKLE_MARKS_INLINE = 16 };
@@ -61,8 +62,10 @@ bool pm_line(struct pickle_machine *m, struct slice *ret);
 struct val *pm_push(struct pickle_machine *m, enum val_type type);
 /** A new value of bytes or text: unchecked. */
 void pm_push_slice(struct pickle_machine *m, enum val_type type, struct slice s);
-/** Push a value that is there already. */
+/** Push a value that was taken off. */
 void pm_push_node(struct pickle_machine *m, struct pickle_node *node);
+/** Push a value that stays in its other place. */
+void pm_share_node(struct pickle_machine *m, struct pickle_node *node);
 /** Take the top off, or look at it; NULL after a failure. */
 struct pickle_node *pm_pop(struct pickle_machine *m);
 struct pickle_node *pm_top(struct pickle_machine *m);

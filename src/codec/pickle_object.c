@@ -5,6 +5,11 @@
 #include "codec/pickle_machine.h"
 #include "codec/utf8.h"
 
+static bool is_exact(const struct pickle_machine *m)
+{
+	return m->flags & PICKLE_EXACT;
+}
+
 static bool keeps_all(const struct pickle_machine *m)
 {
 	return m->flags & PICKLE_KEEP_GLOBALS;
@@ -198,12 +203,18 @@ void pm_op_stack_global(struct pickle_machine *m)
 	push_global(m, slice_of(out, a.len + b.len + 1));
 }
 
+static void refuse_call(struct pickle_machine *m)
+{
+	pm_fail(m, ERR_UNSUPPORTED, "an object of another class");
+}
+
 /* The two topmost values, a callable and its arguments, become what the call gives. */
 static void make_call(struct pickle_machine *m)
 {
 	struct pickle_node *node;
 	global_call call = NULL;
 	struct val ret = { .type = VAL_NONE };
+	bool known;
 
 	pm_collect(m, VAL_REDUCE, 2);
 	node = pm_top(m);
@@ -214,15 +225,20 @@ static void make_call(struct pickle_machine *m)
 		return;
 	}
 	if (node->v.items[0].type != VAL_GLOBAL) {
-		if (!keeps_all(m))
+		if (is_exact(m))
+			refuse_call(m);
+		else if (!keeps_all(m))
 			pm_fail(m, ERR_FORMAT, "a call of something that is not a global");
 		return;
 	}
-	if (!is_known(node->v.items[0].s, &call) || !call)
-		return;
-	if (call(m, &node->v.items[1], &ret))
+	known = is_known(node->v.items[0].s, &call) && call;
+	if (is_exact(m) && (!known || (call != call_bytes && call != call_encode)))
+		refuse_call(m);
+	else if (known && call(m, &node->v.items[1], &ret))
 		node->v = ret;
-	else if (!keeps_all(m))
+	else if (known && is_exact(m))
+		refuse_call(m);
+	else if (known && !keeps_all(m))
 		pm_fail(m, ERR_FORMAT, "arguments that a call does not take");
 }
 
@@ -312,6 +328,10 @@ void pm_op_binpersid(struct pickle_machine *m)
 {
 	if (!keeps_all(m))
 		pm_fail(m, ERR_FORMAT, "a persistent reference has no place here");
-	else
+	else if (!is_exact(m))
 		pm_top(m);
+	else
+		pm_collect(m, VAL_PERSID, 1);
+	if (m->rc == OK && is_exact(m)) /* equal ones are one object: Python keeps them so */
+		pm_top(m)->mutable = 0;
 }

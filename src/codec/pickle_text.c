@@ -312,6 +312,9 @@ void pm_op_persid(struct pickle_machine *m)
 
 	if (!(m->flags & PICKLE_KEEP_GLOBALS))
 		pm_fail(m, ERR_FORMAT, "a persistent reference has no place here");
-	else if (pm_line(m, &line))
+	else if (pm_line(m, &line)) {
 		pm_push_py2_str(m, line);
+		if (m->flags & PICKLE_EXACT)
+			pm_collect(m, VAL_PERSID, 1);
+	}
 }

@@ -24,6 +24,7 @@ enum val_type {
 	VAL_SET,    /* also frozenset */
 	VAL_GLOBAL, /* s: "module\nname"; only where the decoder was told to keep globals */
 	VAL_REDUCE, /* items: callable, args tuple [, state]; never executed */
+	VAL_PERSID, /* one item: what names a persistent object; only with PICKLE_EXACT */
 };
 
 struct val {

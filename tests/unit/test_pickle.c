@@ -198,6 +198,75 @@ static void test_globals_kept(void **state)
 	assert_true(slice_is(KEEP("\x80\x04\x8c\1m\x8c\1N\x93.").s, "m\nN"));
 }
 
+static int decode_exact(const char *bytes, size_t n, struct val *ret_state, size_t *ret_class_len)
+{
+	struct val class;
+
+	arena_reset(&arena);
+	return pickle_decode_record(slice_of(bytes, n), PICKLE_KEEP_GLOBALS | PICKLE_EXACT,
+		&pickle_limits_message, &arena, &class, ret_state, ret_class_len, NULL);
+}
+
+/* The state's reference takes its class from the memo of the first pickle. */
+static void test_record(void **state)
+{
+	static const char record[] = "\x80\x03"
+				     "ca.b\nC\nq\x00.\x80\3C\x08\0\0\0\0\0\0\0\1h\x00\x86Q.";
+	struct val v = { .type = VAL_NONE };
+	size_t class_len = 0;
+
+	assert_int_equal(decode_exact(record, sizeof(record) - 1, &v, &class_len), OK);
+	assert_int_equal(class_len, 12);
+	assert_int_equal(v.type, VAL_PERSID);
+	assert_true(slice_is(v.items[0].items[1].s, "a.b\nC"));
+	for (size_t n = 0; n < sizeof(record) - 1; n++)
+		assert_int_equal(decode_exact(record, n, &v, &class_len), ERR_FORMAT);
+}
+
+static void test_persistent_reference_is_written_again(void **state)
+{
+	static const char record[] = "N.\x80\x03]X\1\0\0\0waQ.";
+	struct buf out = BUF_INIT(0);
+	struct val v = { .type = VAL_NONE };
+	struct enc en;
+	size_t class_len;
+
+	assert_int_equal(decode_exact(record, sizeof(record) - 1, &v, &class_len), OK);
+	enc_begin(&en, &out, ENC_PICKLE);
+	enc_val(&en, &v);
+	enc_finish(&en);
+	assert_true(buf_ok(&out));
+	assert_int_equal(out.len, 13);
+	assert_memory_equal(out.data, "\x80\x03](X\1\0\0\0weQ.", 13);
+	buf_free(&out);
+}
+
+#define EXACT(state) decode_exact("N." state, sizeof("N." state) - 1, &v, &class_len)
+
+static void test_what_exact_refuses(void **state)
+{
+	struct val v;
+	size_t class_len;
+
+	assert_int_equal(EXACT("c__builtin__\nset\n](K\1e\x85R."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("cbuiltins\nbytearray\nC\1a\x85R."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("ca\nb\n)\x81."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("NNR."), ERR_FORMAT);
+	assert_int_equal(EXACT("N)R."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("\x8f."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("(\x91."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("\x96\0\0\0\0\0\0\0\0."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("]q\1h\1\x86."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("}2\x86."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("]\x85q\1h\1\x86."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("U\1\xe4."), ERR_FORMAT);
+	assert_int_equal(EXACT("c_codecs\nencode\nV\xe4\nVutf8\n\x86R."), ERR_UNSUPPORTED);
+	assert_int_equal(EXACT("K\1\x85q\1h\1\x86."), OK);
+	assert_int_equal(EXACT("]Qq\1h\1\x86."), OK);
+	assert_int_equal(EXACT("c_codecs\nencode\nV\xe4\nVlatin1\n\x86R."), OK);
+	assert_true(slice_is(v.s, "\xe4"));
+}
+
 static void test_truncated(void **state)
 {
 	static const char all[] =
@@ -501,6 +570,9 @@ int main(void)
 		cmocka_unit_test(test_globals_refused),
 		cmocka_unit_test(test_global_shown),
 		cmocka_unit_test(test_globals_kept),
+		cmocka_unit_test(test_record),
+		cmocka_unit_test(test_persistent_reference_is_written_again),
+		cmocka_unit_test(test_what_exact_refuses),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_huge_lengths),
 		cmocka_unit_test(test_depth),
