@@ -25,6 +25,7 @@ enum err_code {
 	ERR_TIMEOUT = -17,     /* a time limit ran out */
 	ERR_QUOTA = -18,       /* the storage's configured quota */
 	ERR_STATE = -19,       /* not now: StorageTransactionError and the like */
+	ERR_UNDO = -20,        /* UndoError: a transaction that cannot be undone */
 };
 
 struct err {

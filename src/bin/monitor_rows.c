@@ -61,7 +61,7 @@ static int report_status(void *context, int argc, char *const *argv, json_t **re
 static json_t *describe_storage(struct server_storage *ss)
 {
 	struct storage *st = ss->storage;
-	uint64_t last = pubchain_last_tid(&st->pubs);
+	uint64_t last = pubchain_last_tid(st->pubs);
 	struct storage_info info;
 	char hex[17];
 	json_t *o;

@@ -12,6 +12,7 @@
 #define TID_NONE UINT64_C(0)
 #define TID_MAX  UINT64_MAX
 #define OID_ROOT UINT64_C(0)
+#define OID_NONE UINT64_MAX
 
 /** The tid of a moment, microseconds since 1970 UTC. */
 uint64_t tid_of_time(uint64_t wall_us);

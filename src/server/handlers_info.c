@@ -166,7 +166,7 @@ void handle_get_invalidations(const struct request *r, const struct args *a)
 
 	if (!arg_id(r, a, 0, &tid))
 		return;
-	reaches = pubchain_since(&hs->ss->storage->pubs, &hs->cursor, tid, add_oid, &l, &last);
+	reaches = pubchain_since(hs->ss->storage->pubs, &hs->cursor, tid, add_oid, &l, &last);
 	if (!reaches || l.failed) {
 		reply_none(r); /* the client then verifies its whole cache */
 	} else if (reply_begin(&rep, r)) {

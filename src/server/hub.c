@@ -39,7 +39,7 @@ int hub_init(struct hub *h, struct server *s, struct exec *exec, struct hub_io *
 		hs->hub = h;
 		hs->ss = &s->storages[i];
 		hs->cursor.wake = on_publish;
-		pub_cursor_attach(&hs->ss->storage->pubs, &hs->cursor);
+		pub_cursor_attach(hs->ss->storage->pubs, &hs->cursor);
 		hs->applied = atomic_load(&hs->cursor.at)->tid;
 	}
 	return OK;
@@ -51,7 +51,7 @@ void hub_fini(struct hub *h)
 		return;
 	CHECK(!h->n_open && !h->finishing);
 	for (size_t i = 0; i < h->server->n_storages; i++)
-		pub_cursor_detach(&h->server->storages[i].storage->pubs, &h->storages[i].cursor);
+		pub_cursor_detach(h->server->storages[i].storage->pubs, &h->storages[i].cursor);
 	load_op_free_all(h);
 	arena_free(&h->arena);
 	pthread_mutex_destroy(&h->inbox_lock);

@@ -39,6 +39,17 @@ static void write_result(struct enc *en, const struct load_req *l)
 	case LOAD_SERIAL:
 		enc_bytes(en, l->data);
 		return;
+	case LOAD_NEXT:
+		enc_tuple(en, 4);
+		enc_id(en, l->found_oid);
+		enc_id(en, l->serial);
+		enc_bytes(en, l->data);
+		if (l->next_oid == OID_NONE)
+			enc_none(en);
+		else
+			enc_id(en, l->next_oid);
+		enc_end(en);
+		return;
 	case LOAD_BEFORE:
 		break;
 	}

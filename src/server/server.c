@@ -21,7 +21,7 @@ int server_init(struct server *s, const struct server_options *o, const struct c
 	for (size_t i = 0; i < n && rc == OK; i++) {
 		s->storages[i].id = ids[i];
 		s->storages[i].storage = storages[i];
-		storages[i]->pubs.free_frame = hub_free_frame;
+		storages[i]->pubs->free_frame = hub_free_frame;
 		rc = commit_queue_init(&s->storages[i].queue, e);
 		s->n_storages += rc == OK;
 	}

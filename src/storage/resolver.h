@@ -27,8 +27,8 @@ struct resolver {
 	 * class nobody can resolve and every record that cannot be read; ERR_NOMEM.
 	 * May block (a helper process), for a bounded time. Threads: any, never an event loop.
 	 */
-	int (*resolve)(struct resolver *r, const struct resolve_req *q, struct buf *ret,
-		struct err *e);
+	int (*resolve)(
+		struct resolver *r, const struct resolve_req *q, struct buf *ret, struct err *e);
 };
 
 #endif

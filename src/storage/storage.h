@@ -22,10 +22,16 @@
 
 struct storage;
 
+struct blob_dir;
+struct resolver;
+struct storage_iter;
+
 enum load_kind {
 	LOAD_BEFORE, /* newest revision with a tid < tid */
 	LOAD_SERIAL, /* the revision of exactly tid */
 	LOAD_TID,    /* serial of the current revision; no data */
+	LOAD_NEXT, /* record_iternext: the current revision of the object with the smallest oid that is
+			not smaller than oid; objects without data are passed over */
 };
 
 struct load_req {
@@ -42,9 +48,21 @@ struct load_req {
 	bool none; /* LOAD_BEFORE: the object did not exist yet at tid: the answer is None (T19) */
 	struct slice data; /* borrowed until done() returns */
 	uint64_t serial;
-	uint64_t end_tid; /* of the revision that follows, TID_NONE when this one is current */
+	uint64_t end_tid;   /* of the revision that follows, TID_NONE when this one is current */
+	uint64_t found_oid; /* LOAD_NEXT: whose revision it is */
+	uint64_t next_oid;  /* LOAD_NEXT: of the next object; OID_NONE when it was the last */
 	struct err err;
 	void *owned; /* the storage's own: freed by it after done() */
+};
+
+/** What is known of a transaction. */
+struct txn_info {
+	uint64_t tid;
+	uint64_t size_bytes; /* of its record in the file, 0 where there is none */
+	uint8_t status;      /* ' ', or 'p': packed */
+	struct slice user;
+	struct slice desc;
+	struct slice ext; /* a pickle, or empty */
 };
 
 /** One revision in a history. */
@@ -80,16 +98,113 @@ struct conflict {
 	bool missing; /* a checked object that does not exist: POSKeyError */
 };
 
+struct undo_failure {
+	uint64_t oid;
+	const char *reason; /* lives as long as the program */
+};
+
 struct vote_req {
 	struct job job;
 	struct exec *exec;
 	void (*done)(struct vote_req *r);
 	struct txn *txn;
 	bool collect; /* client-conflict-resolution: find all conflicts, not the first only */
+	struct resolver *resolver; /* NULL: conflicts are not resolved here */
 	/* out */
-	int rc; /* 0, ERR_CONFLICT (see conflicts), ERR_NOSPC, ERR_QUOTA, ERR_READONLY, ERR_LIMIT ... */
+	int rc; /* 0, ERR_CONFLICT (see conflicts), ERR_UNDO (see undo_failures, or only a text), ERR_NOSPC, ERR_QUOTA, ERR_READONLY, ERR_LIMIT ... */
 	struct conflict *conflicts; /* mem_alloc()ed; the caller frees */
 	size_t n_conflicts;
+	/* After rc 0: oids the client has to forget, as they were undone or resolved here; mem_alloc()ed, the
+	 * caller frees. */
+	uint64_t *changed_oids;
+	size_t n_changed_oids;
+	size_t n_resolved; /* of them, conflicts that were resolved */
+	/* MultipleUndoErrors' list; mem_alloc()ed, the caller frees. Empty: a plain UndoError of err.text. */
+	struct undo_failure *undo_failures;
+	size_t n_undo_failures;
+	struct err err;
+	struct storage *storage; /* the storage's own, while under way */
+};
+
+/** undoLog, undoInfo: transactions that can be undone, newest first. */
+struct undo_log_req {
+	struct job job;
+	struct exec *exec;
+	void (*done)(struct undo_log_req *r);
+	uint64_t applied;
+	/** For each one, on a pool thread; slices live for the call. False: enough. */
+	bool (*take)(struct undo_log_req *r, const struct txn_info *t);
+	int rc; /* 0, ERR_UNDO while a pack runs, ERR_IO ... */
+	struct err err;
+	struct storage *storage; /* the storage's own, while under way */
+};
+
+/** The next item of an iterator. Only one at a time of an iterator. */
+struct iter_req {
+	struct job job;
+	struct exec *exec;
+	void (*done)(struct iter_req *r);
+	struct storage_iter *it;
+	uint64_t applied; /* transactions behind it do not exist */
+	/* out; slices are borrowed until done() returns */
+	int rc; /* 0, ERR_CORRUPT ... */
+	bool end; /* there is no next one (ask later: transactions that came meanwhile are there, T26) */
+	struct txn_info txn; /* of an iterator of transactions */
+	/* of an iterator of records */
+	uint64_t oid;
+	uint64_t tid;
+	uint64_t data_txn; /* of the transaction whose record has the data, TID_NONE: this one */
+	bool has_data;     /* false: None, the object is not there any more */
+	struct slice data;
+	struct err err;
+};
+
+/** The oids changed by transactions behind @tid up to @applied; for a client that was away for long. */
+struct changes_req {
+	struct job job;
+	struct exec *exec;
+	void (*done)(struct changes_req *r);
+	uint64_t tid;
+	uint64_t applied;
+	int rc;         /* 0; ERR_NOENT: the storage does not reach back so far (packed) */
+	uint64_t *oids; /* sorted, each once; mem_alloc()ed, the caller frees */
+	size_t n_oids;
+	struct err err;
+	struct storage *storage; /* the storage's own, while under way */
+};
+
+struct pack_req {
+	struct job job;
+	struct exec *exec;
+	void (*done)(struct pack_req *r);
+	double time_s; /* seconds since 1970: revisions that are not current then go */
+	int rc; /* 0 (also when there was nothing to pack); ERR_BUSY: a pack is running; ERR_NOKEY:
+			* a reference to an object that is not there (see oid), ERR_NOSPC ... */
+	uint64_t oid;
+	struct err err;
+	struct storage *storage; /* the storage's own, while under way */
+};
+
+/** How far a pack is; for people. */
+struct pack_progress {
+	bool running;
+	const char *phase;   /* "finding", "copying", "finishing" */
+	uint64_t started_us; /* wall clock */
+	uint64_t done_bytes; /* of the phase */
+	uint64_t all_bytes;
+};
+
+/** A blob of a revision, to be read. */
+struct blob_req {
+	struct job job;
+	struct exec *exec;
+	void (*done)(struct blob_req *r);
+	uint64_t oid;
+	uint64_t serial;
+	/* out */
+	int rc; /* 0, ERR_NOKEY: no blob of that revision */
+	int fd; /* the caller's, to be closed */
+	uint64_t size_bytes;
 	struct err err;
 	struct storage *storage; /* the storage's own, while under way */
 };
@@ -116,6 +231,29 @@ struct storage_ops {
 	/** Queue a voted transaction: gets a tid, becomes durable, is published; then txn->done(). */
 	void (*finish)(struct storage *s, struct txn *t);
 
+	/* The rest may be NULL where a storage does not offer it: Unsupported. */
+
+	void (*undo_log)(struct storage *s, struct undo_log_req *r);
+
+	/** Transactions with @start <= tid <= @stop (0 and TID_MAX: open ends), in the order of the file. No I/O.
+	 * Iterators are independent of each other; they see the file as it was when they began, also when it is
+	 * packed, and what is committed meanwhile. Returns 0 or ERR_NOMEM. */
+	int (*iter_open)(struct storage *s, uint64_t start, uint64_t stop,
+		struct storage_iter **ret, struct err *e);
+	/** The records of the transaction that @txns gave last; ERR_STATE when it gave none. */
+	int (*iter_records)(struct storage_iter *txns, struct storage_iter **ret, struct err *e);
+	void (*iter_next)(struct iter_req *r);
+	/** Nothing of it is under way. NULL is fine. */
+	void (*iter_close)(struct storage *s, struct storage_iter *it);
+
+	void (*changes)(struct storage *s, struct changes_req *r);
+
+	/** Loads and commits go on meanwhile; at the end a publication with info_only tells the sizes. */
+	void (*pack)(struct storage *s, struct pack_req *r);
+	void (*pack_progress)(struct storage *s, struct pack_progress *ret);
+
+	void (*open_blob)(struct storage *s, struct blob_req *r);
+
 	/** The first of @n consecutive oids never handed out before (R10). */
 	uint64_t (*new_oids)(struct storage *s, uint32_t n);
 	void (*info)(struct storage *s, struct storage_info *ret);
@@ -127,7 +265,8 @@ struct storage {
 	const struct storage_ops *ops;
 	const char *name; /* getName(): for a FileStorage the path as configured */
 	bool read_only;
-	struct pubchain pubs; /* last transaction: pubchain_last_tid() */
+	struct pubchain *pubs;  /* last transaction: pubchain_last_tid() */
+	struct blob_dir *blobs; /* where uploads are collected; NULL: no blobs */
 };
 
 #endif

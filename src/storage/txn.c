@@ -20,11 +20,30 @@ struct txn *txn_new(void)
 	return t;
 }
 
+/* What cannot be removed is, at the next start. */
+static void unlink_blob(const char *path)
+{
+	struct err e = ERR_INIT;
+	int rc = os_unlink(path, &e);
+
+	(void)rc;
+}
+
+static void drop_blob(struct txn_blob *b)
+{
+	if (b->path)
+		unlink_blob(b->path);
+	mem_free(b->path);
+}
+
 void txn_free(struct txn *t)
 {
 	if (!t)
 		return;
 	txn_drop_data(t);
+	for (uint32_t i = 0; i < t->n_blobs; i++)
+		drop_blob(&t->blobs[i]);
+	mem_free(t->blobs);
 	buf_free(&t->user);
 	buf_free(&t->desc);
 	buf_free(&t->ext);
@@ -75,12 +94,11 @@ static int spill(struct txn *t, struct err *e)
 	return OK;
 }
 
-int txn_add(struct txn *t, const struct txn_rec *rec, struct slice data, struct err *e)
+/* Room for one more record and its data. */
+static int make_room(struct txn *t, struct slice data, struct err *e)
 {
-	struct txn_rec *r;
 	int rc = OK;
 
-	CHECK(t->state == TXN_BUFFERING);
 	if (t->n_recs == TXN_RECS_MAX || t->data_spilled + t->data.len + data.len > TXN_BYTES_MAX)
 		return err_set(e, ERR_LIMIT, "a transaction of more than %d records or %llu bytes",
 			TXN_RECS_MAX, (unsigned long long)TXN_BYTES_MAX);
@@ -88,17 +106,80 @@ int txn_add(struct txn *t, const struct txn_rec *rec, struct slice data, struct 
 		rc = grow_recs(t, e);
 	if (rc == OK && t->data.len && t->data.len + data.len > TXN_MEMORY_MAX)
 		rc = spill(t, e);
-	if (rc != OK)
-		return rc;
-	r = &t->recs[t->n_recs];
-	*r = *rec;
-	r->data_off = t->data_spilled + t->data.len;
-	r->data_len = data.len;
+	return rc;
+}
+
+static int put_data(struct txn *t, struct txn_rec *r, struct slice data, struct err *e)
+{
+	uint64_t off = t->data_spilled + t->data.len;
+
 	buf_put_slice(&t->data, data);
 	if (!buf_ok(&t->data))
 		return err_set(e, ERR_NOMEM, "no memory for %zu bytes of a transaction", data.len);
-	t->n_recs++;
+	r->data_off = off;
+	r->data_len = data.len;
 	return OK;
+}
+
+static int append(struct txn *t, const struct txn_rec *rec, struct slice data, struct err *e)
+{
+	int rc = make_room(t, data, e);
+
+	if (rc != OK)
+		return rc;
+	t->recs[t->n_recs] = *rec;
+	rc = put_data(t, &t->recs[t->n_recs], data, e);
+	if (rc == OK)
+		t->n_recs++;
+	return rc;
+}
+
+int txn_add(struct txn *t, const struct txn_rec *rec, struct slice data, struct err *e)
+{
+	CHECK(t->state == TXN_BUFFERING);
+	return append(t, rec, data, e);
+}
+
+int txn_add_blob(struct txn *t, const struct txn_rec *rec, struct slice data, const char *path,
+	struct err *e)
+{
+	struct txn_rec with_blob = *rec;
+	struct txn_blob *blobs = mem_realloc(t->blobs, (t->n_blobs + 1) * sizeof(*blobs));
+	struct txn_blob b = { mem_strdup(path), rec->oid };
+
+	if (blobs)
+		t->blobs = blobs;
+	if (!blobs || !b.path) {
+		unlink_blob(path);
+		mem_free(b.path);
+		return err_set(e, ERR_NOMEM, "no memory for a blob of a transaction");
+	}
+	t->blobs[t->n_blobs++] = b;
+	with_blob.blob = t->n_blobs;
+	return txn_add(t, &with_blob, data, e);
+}
+
+int txn_set_data(struct txn *t, size_t rec, struct slice data, struct err *e)
+{
+	int rc = make_room(t, data, e);
+
+	CHECK(rec < t->n_recs && t->state != TXN_FINISHING);
+	return rc == OK ? put_data(t, &t->recs[rec], data, e) : rc;
+}
+
+int txn_add_voted(struct txn *t, const struct txn_rec *rec, struct slice data, struct err *e)
+{
+	CHECK(t->state == TXN_VOTING);
+	if (t->n_asked == 0)
+		t->n_asked = t->n_recs;
+	return append(t, rec, data, e);
+}
+
+void txn_drop_voted(struct txn *t)
+{
+	if (t->n_asked)
+		t->n_recs = t->n_asked;
+	t->n_asked = 0;
 }
 
 int txn_data(const struct txn *t, const struct txn_rec *rec, struct buf *scratch, struct slice *ret,

@@ -24,7 +24,9 @@ enum txn_op {
 	TXN_CHECK, /* serial: must still be current; nothing is written */
 	TXN_RESTORE, /* serial: tid of this revision; prev_txn: hint where the same data is; data may be None */
 	TXN_DELETE, /* serial: must be current; writes a record without data */
-	TXN_UNDO,   /* serial: tid of the transaction to undo; oid is not used */
+	TXN_UNDO, /* serial: tid of the transaction to undo; oid is not used. Vote makes TXN_BACKs and
+			TXN_STOREs of it */
+	TXN_BACK, /* made by a storage's vote: its data is that of an older record, see back_off */
 };
 
 enum txn_state {
@@ -40,9 +42,19 @@ struct txn_rec {
 	uint64_t prev_txn;
 	uint64_t data_off; /* into the transaction's data */
 	uint64_t data_len;
-	uint8_t op;    /* enum txn_op */
-	bool has_data; /* false: None */
-	bool dropped;  /* replaced by a later record of its oid after a conflict */
+	uint64_t
+		back_off; /* of the storage, by vote: the data record that has its data, 0: none (the
+			      object is not there any more). Valid while txn.pinned */
+	uint32_t blob;    /* 1 + index in txn->blobs, 0: none */
+	uint8_t op;       /* enum txn_op */
+	bool has_data;    /* false: None */
+	bool dropped;     /* replaced by a later record of its oid after a conflict */
+};
+
+/** A blob that becomes that of its record's revision. */
+struct txn_blob {
+	char *path; /* of the complete temporary file, unlinked by txn_free(); NULL: moved, or given away */
+	uint64_t oid;
 };
 
 struct txn {
@@ -63,9 +75,26 @@ struct txn {
 	uint64_t data_spilled;
 	int spill_fd; /* -1: none */
 
+	struct txn_blob *blobs;
+	uint32_t n_blobs;
+
+	uint64_t
+		after_tid; /* its tid is to be newer than that, TID_NONE: than the storage's last */
+
 	/* filled in by the storage */
+	size_t n_asked;          /* records before vote added its own; 0: none were added */
+	bool pinned;             /* has offsets into the data file: a pack waits for it */
 	uint64_t tid;            /* assigned when it is written */
 	uint64_t reserved_bytes; /* by vote, of the disk */
+
+	/**
+	 * When not NULL: called once when the tid is known, before it is durable, on the storage's thread: a
+	 * failure fails the transaction. Moves blobs to their places. settled() follows with how it ended,
+	 * before done(). Set by whoever votes (a storage, or one around it).
+	 */
+	int (*prepare)(struct txn *t, struct err *e);
+	void (*settled)(struct txn *t, int rc);
+	void *prepare_ctx;
 
 	/* Called once by the storage after storage_finish(): @rc 0 when durable and published, else
 	 * nothing of it is visible and nothing will be; @e has the reason. On the storage's thread:
@@ -94,6 +123,28 @@ void txn_free(struct txn *t);
  * transaction can only be aborted.
  */
 MUST_CHECK int txn_add(struct txn *t, const struct txn_rec *rec, struct slice data, struct err *e);
+
+/**
+ * The same for a TXN_STORE with a blob.
+ * @path  of a complete temporary file in the blob folder; becomes the transaction's, also on failure
+ */
+MUST_CHECK int txn_add_blob(struct txn *t, const struct txn_rec *rec, struct slice data,
+	const char *path, struct err *e);
+
+/** Vote has other data for the record (a resolved conflict, an undo). @data is copied. Any state but FINISHING. */
+MUST_CHECK int txn_set_data(struct txn *t, size_t rec, struct slice data, struct err *e);
+
+/** A record of vote's own, behind those that were asked for (n_asked is set at the first). State VOTING. */
+MUST_CHECK int txn_add_voted(
+	struct txn *t, const struct txn_rec *rec, struct slice data, struct err *e);
+/** Drop vote's own records: the vote failed or is repeated. */
+void txn_drop_voted(struct txn *t);
+
+/** Is anything written for the record? (Not for a check, nor what was dropped.) */
+static inline bool txn_rec_is_written(const struct txn_rec *rec)
+{
+	return !rec->dropped && rec->op != TXN_CHECK && rec->op != TXN_UNDO;
+}
 
 /**
  * The data of a record.

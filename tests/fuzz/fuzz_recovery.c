@@ -123,7 +123,7 @@ static void ask(struct storage *s, uint64_t oid)
 	r.kind = LOAD_BEFORE;
 	r.tid = TID_MAX;
 	s->ops->load(s, &r);
-	r.tid = pubchain_last_tid(&s->pubs);
+	r.tid = pubchain_last_tid(s->pubs);
 	s->ops->load(s, &r);
 	r.kind = LOAD_SERIAL;
 	s->ops->load(s, &r);
@@ -135,7 +135,7 @@ static void ask(struct storage *s, uint64_t oid)
 
 static void ask_all(struct storage *s)
 {
-	struct index_iter *it = index_iter_open(fs_of(s)->index);
+	struct index_iter *it = index_iter_open(atomic_load(&fs_of(s)->data)->index);
 	uint64_t oid, off;
 
 	CHECK(it);
@@ -197,11 +197,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		CHECK((e.code == ERR_FORMAT || e.code == ERR_CORRUPT) && e.text[0]);
 	} else {
 		ask_all(s);
-		if (pubchain_last_tid(&s->pubs) != TID_MAX) {
+		if (pubchain_last_tid(s->pubs) != TID_MAX) {
 			tid = commit(s);
 			filestorage_core_drop(s);
 			s = open_memory(&f, &e);
-			CHECK(s && pubchain_last_tid(&s->pubs) == tid);
+			CHECK(s && pubchain_last_tid(s->pubs) == tid);
 		}
 		filestorage_core_drop(s);
 	}

@@ -187,7 +187,7 @@ const struct model_txn *model_find(const struct model *m, uint64_t tid)
 /* R7. The storage was opened with room for all transactions in its chain of publications. */
 void model_check_reopened(struct model *m, struct storage *s)
 {
-	struct publication *p = s->pubs.oldest;
+	struct publication *p = s->pubs->oldest;
 	uint32_t known = 0;
 
 	for (; p; p = atomic_load(&p->next)) {

@@ -135,7 +135,7 @@ static void open_world(void)
 	rc = server_init(&w.server, &so, &w.clock, &id, &w.storage, 1, &e);
 	SIM_CHECK(rc == OK, "%s", e.text);
 	w.cursor.wake = on_publish;
-	pub_cursor_attach(&w.storage->pubs, &w.cursor);
+	pub_cursor_attach(w.storage->pubs, &w.cursor);
 	for (unsigned i = 0; i < HUBS; i++) {
 		struct sim_hub *h = &w.hubs[i];
 
@@ -161,7 +161,7 @@ static void close_world(void)
 			busy |= !hub_is_idle(&w.hubs[i].hub) || w.hubs[i].n_jobs;
 		}
 	}
-	pub_cursor_detach(&w.storage->pubs, &w.cursor);
+	pub_cursor_detach(w.storage->pubs, &w.cursor);
 	for (unsigned i = 0; i < HUBS; i++)
 		hub_fini(&w.hubs[i].hub);
 	server_fini(&w.server);

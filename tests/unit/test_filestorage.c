@@ -189,7 +189,7 @@ static void check_answer(struct storage *s, char *line)
 		   sscanf(line, "history %lx %399[^\n]", &oid, expected) == 2) {
 		describe_history(s, oid, n, got, sizeof(got));
 	} else if (sscanf(line, "last %399[^\n]", expected) == 1) {
-		snprintf(got, sizeof(got), "%016lx", pubchain_last_tid(&s->pubs));
+		snprintf(got, sizeof(got), "%016lx", pubchain_last_tid(s->pubs));
 	} else if (sscanf(line, "info %399[^\n]", expected) == 1) {
 		struct storage_info info;
 
@@ -268,14 +268,14 @@ static void test_recent(void **state)
 	s->ops->close(s);
 	o.recent_txns = 4; /* oldest known: 040b000000000000 */
 	s = open_with(&o);
-	pub_cursor_attach(&s->pubs, &cur);
+	pub_cursor_attach(s->pubs, &cur);
 	assert_false(pubchain_since(
-		&s->pubs, &cur, UINT64_C(0x0400000affffffff), add_change, &c, &last));
+		s->pubs, &cur, UINT64_C(0x0400000affffffff), add_change, &c, &last));
 	assert_true(pubchain_since(
-		&s->pubs, &cur, UINT64_C(0x0400000b00000000), add_change, &c, &last));
+		s->pubs, &cur, UINT64_C(0x0400000b00000000), add_change, &c, &last));
 	assert_true(last == UINT64_C(0x0400000e00000000));
 	assert_string_equal(c.text, " 0000000000000001 0000000000000001 0000000000000001");
-	pub_cursor_detach(&s->pubs, &cur);
+	pub_cursor_detach(s->pubs, &cur);
 	s->ops->close(s);
 }
 
@@ -293,7 +293,7 @@ static void test_new_file(void **state)
 	s->ops->info(s, &info);
 	assert_int_equal(info.length, 0);
 	assert_int_equal(info.size, 4);
-	assert_true(pubchain_last_tid(&s->pubs) == TID_NONE);
+	assert_true(pubchain_last_tid(s->pubs) == TID_NONE);
 	assert_int_equal(s->ops->new_oids(s, 3), 1);
 	assert_int_equal(s->ops->new_oids(s, 1), 4);
 	s->ops->close(s);
@@ -315,7 +315,7 @@ static void test_commit_and_load(void **state)
 
 	assert_true(tid2 > tid1); /* R4: the clock stands */
 	for (int again = 0; again < 2; again++) {
-		assert_true(pubchain_last_tid(&s->pubs) == tid2);
+		assert_true(pubchain_last_tid(s->pubs) == tid2);
 		assert_current(s, 1, "two", tid2);
 		r = test_load(s, LOAD_BEFORE, 1, tid2, TID_MAX);
 		assert_int_equal(r.data.len, 3);
@@ -364,7 +364,7 @@ static void test_empty_transaction(void **state)
 	uint64_t tid = commit(s, test_txn("", ""));
 	struct storage_info info;
 
-	assert_true(pubchain_last_tid(&s->pubs) == tid);
+	assert_true(pubchain_last_tid(s->pubs) == tid);
 	s->ops->info(s, &info);
 	assert_int_equal(info.size, 4 + FS_TXN_HEADER_LEN + 8);
 	s->ops->close(s);
@@ -380,7 +380,7 @@ static void test_twice_in_one_transaction(void **state)
 	test_store(t, 7, 0, "second");
 	commit(s, t);
 	assert_current(s, 7, "second", 0);
-	assert_int_equal(atomic_load(&s->pubs.newest)->n_oids, 1);
+	assert_int_equal(atomic_load(&s->pubs->newest)->n_oids, 1);
 	s->ops->info(s, &info); /* both are written, as Python does */
 	assert_int_equal(info.size,
 		4 + FS_TXN_HEADER_LEN + 2 * FS_REC_HEADER_LEN + strlen("firstsecond") + 8);
@@ -400,10 +400,10 @@ static void test_checked_and_dropped(void **state)
 	t->recs[1].dropped = true;
 	test_store(t, 2, 0, "two");
 	commit(s, t);
-	assert_int_equal(atomic_load(&s->pubs.newest)->n_oids, 1);  /* T11 */
-	assert_int_equal(atomic_load(&s->pubs.newest)->oids[0], 2); /* T10 */
-	assert_int_equal(atomic_load(&s->pubs.newest)->origin, 42);
-	assert_int_equal(atomic_load(&s->pubs.newest)->length, 2);
+	assert_int_equal(atomic_load(&s->pubs->newest)->n_oids, 1);  /* T11 */
+	assert_int_equal(atomic_load(&s->pubs->newest)->oids[0], 2); /* T10 */
+	assert_int_equal(atomic_load(&s->pubs->newest)->origin, 42);
+	assert_int_equal(atomic_load(&s->pubs->newest)->length, 2);
 	assert_current(s, 1, "one", tid1);
 	assert_current(s, 2, "two", 0);
 	s->ops->close(s);
@@ -742,7 +742,7 @@ static void *read_pairs(void *arg)
 	struct reading *rd = arg;
 
 	for (unsigned n = 0; !atomic_load(&rd->stop); n++) {
-		uint64_t applied = pubchain_last_tid(&rd->s->pubs);
+		uint64_t applied = pubchain_last_tid(rd->s->pubs);
 		uint64_t oid = n % 10;
 		struct pair_load a, b;
 

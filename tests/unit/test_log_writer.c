@@ -374,7 +374,7 @@ static void check(struct storage *s, struct model *m)
 {
 	char text[2000];
 
-	assert_true(pubchain_last_tid(&s->pubs) >= m->last_acked_tid);
+	assert_true(pubchain_last_tid(s->pubs) >= m->last_acked_tid);
 	for (uint64_t oid = 0; oid < OBJECTS; oid++) {
 		struct load_req r = test_load(s, LOAD_BEFORE, oid, TID_MAX, TID_MAX);
 		uint64_t got_oid = 99, n = 0;
@@ -393,7 +393,7 @@ static void check(struct storage *s, struct model *m)
 		m->acked[oid] = m->sent[oid] = n;
 		test_load_free(&r);
 	}
-	m->last_acked_tid = pubchain_last_tid(&s->pubs);
+	m->last_acked_tid = pubchain_last_tid(s->pubs);
 }
 
 static void test_power_cuts(void **state)

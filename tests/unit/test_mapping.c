@@ -112,7 +112,7 @@ static void test_info(void **state)
 	assert_int_equal(info.size, 50 + 105 + 110 + 50 + 106);
 	assert_string_equal(info.interfaces[1], "IStorage");
 	assert_current(s, 2, "second", 0);
-	p = atomic_load(&s->pubs.newest);
+	p = atomic_load(&s->pubs->newest);
 	assert_int_equal(p->n_oids, 1);
 	assert_int_equal(p->origin, 7);
 	assert_int_equal(p->size_bytes, info.size);

@@ -392,12 +392,34 @@ static void test_refused_zeo(void **state)
 		"t.conf:3: 'invalidation-age' in <zeo> is not offered yet: clients that come back "
 		"are served from the invalidation queue");
 	assert_true(config->invalidation_age_s == 5.5);
-	expect_refused("<zeo>\naddress 1\n<ssl>\ncertificate c\nauthenticate SIGNED\n</ssl>\n"
-		       "</zeo>\n" MAPPING,
-		"t.conf:3: <ssl> is not offered yet: connections are not encrypted");
-	assert_string_equal(config->ssl->certificate, "c");
-	assert_string_equal(config->ssl->authenticate, "SIGNED");
-	assert_null(config->ssl->key);
+	expect_refused("<zeo>\naddress 1\n<ssl>\ncertificate c\npassword-function a.b\n"
+		       "authenticate SIGNED\n</ssl>\n</zeo>\n" MAPPING,
+		"t.conf:5: 'password-function' in <ssl> is not offered: it names a Python "
+		"function. 'password-command' takes a program that prints the pass phrase");
+}
+
+#define SSL(keys) "<zeo>\naddress 1\n<ssl>\n" keys "\n</ssl>\n</zeo>\n" MAPPING
+
+static void test_ssl(void **state)
+{
+	const struct config_ssl *ssl = load(SSL("authenticate SIGNED\ncertificate c"))->ssl;
+
+	assert_string_equal(ssl->certificate, "c");
+	assert_string_equal(ssl->authenticate, "SIGNED");
+	assert_null(ssl->key);
+	assert_null(ssl->password_command);
+	assert_string_equal(ssl->certificate_at.file, "t.conf");
+	assert_int_equal(ssl->certificate_at.line, 5);
+	assert_int_equal(ssl->key_at.line, 5);
+	assert_int_equal(ssl->authenticate_at.line, 4);
+	ssl = load(SSL("certificate c\nauthenticate a\nkey k\n"
+		       "password-command cat '/a b' | tail -n 1"))
+		      ->ssl;
+	assert_string_equal(ssl->key, "k");
+	assert_int_equal(ssl->key_at.line, 6);
+	assert_string_equal(ssl->password_command, "cat '/a b' | tail -n 1");
+	assert_int_equal(ssl->password_command_at.line, 7);
+	expect_error(SSL("certificate c"), "t.conf:3: 'authenticate' is missing in <ssl>");
 }
 
 static void test_refused_storages(void **state)

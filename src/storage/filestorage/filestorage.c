@@ -40,17 +40,29 @@ void fs_log(struct filestorage *fs, int level, const char *fmt, ...)
 	fs->options.log(fs->options.log_ctx, level, text);
 }
 
-static void fs_finish(struct storage *s, struct txn *t)
+static void wake_writer(struct filestorage *fs)
 {
-	struct filestorage *fs = fs_of(s);
-
-	CHECK(fs->writer);
-	if (!log_writer_push(fs->writer, t) || !fs->has_thread)
+	if (!fs->has_thread)
 		return;
 	pthread_mutex_lock(&fs->wake_lock);
 	fs->pushed = true;
 	pthread_cond_signal(&fs->wake);
 	pthread_mutex_unlock(&fs->wake_lock);
+}
+
+static void fs_finish(struct storage *s, struct txn *t)
+{
+	struct filestorage *fs = fs_of(s);
+
+	CHECK(fs->writer);
+	if (log_writer_push(fs->writer, t))
+		wake_writer(fs);
+}
+
+void fs_call_writer(struct filestorage *fs, struct writer_job *j)
+{
+	if (log_writer_call(fs->writer, j))
+		wake_writer(fs);
 }
 
 static uint64_t fs_new_oids(struct storage *s, uint32_t n)
@@ -62,11 +74,14 @@ static void fs_info(struct storage *s, struct storage_info *ret)
 {
 	struct filestorage *fs = fs_of(s);
 
+	struct data_file *d = data_file_borrow(&fs->data);
+
 	*ret = (struct storage_info){
-		.length = index_count(fs->index),
-		.size = fs_end(fs),
+		.length = index_count(d->index),
+		.size = data_file_end(d),
 		.interfaces = interfaces,
 	};
+	data_file_return();
 }
 
 /* --- the shell --- */
@@ -109,11 +124,12 @@ static void release(struct filestorage *fs)
 	if (!fs)
 		return;
 	log_writer_free(fs->writer);
-	if (atomic_load(&fs->base.pubs.newest))
-		pubchain_close(&fs->base.pubs);
-	index_free(fs->index);
+	if (atomic_load(&fs->pubs.newest))
+		pubchain_close(&fs->pubs);
 	lock_file_release(fs->lock_fd);
 	pthread_mutex_destroy(&fs->space_lock);
+	pthread_mutex_destroy(&fs->pin_lock);
+	pthread_cond_destroy(&fs->unpinned);
 	pthread_mutex_destroy(&fs->wake_lock);
 	pthread_cond_destroy(&fs->wake);
 	mem_free(fs->path);
@@ -124,17 +140,17 @@ static void release(struct filestorage *fs)
 /* Blocks reserved behind the end go back to the disk. */
 static void give_space_back(struct filestorage *fs)
 {
+	struct data_file *d = atomic_load(&fs->data);
 	struct err e = ERR_INIT;
 
-	if (fs->reserved_until > fs_end(fs) &&
-		fs->file->ops->ftruncate(fs->file, fs_end(fs), &e) != OK)
+	if (fs->reserved_until > data_file_end(d) &&
+		d->disk->ops->ftruncate(d->disk, data_file_end(d), &e) != OK)
 		fs_log(fs, LOG_WARNING, "cannot give reserved space back: %s", e.text);
 }
 
 static void fs_close(struct storage *s)
 {
 	struct filestorage *fs = fs_of(s);
-	struct disk_file *file = fs->file;
 
 	if (fs->writer) {
 		stop_writer(fs);
@@ -143,7 +159,7 @@ static void fs_close(struct storage *s)
 		if (fs->path)
 			fs_save_index(fs);
 	}
-	file->ops->close(file); /* before the lock goes */
+	data_file_unref(atomic_load(&fs->data)); /* before the lock goes */
 	release(fs);
 }
 
@@ -167,10 +183,13 @@ static struct filestorage *fs_new(const struct filestorage_options *o)
 	fs->lock_fd = -1;
 	fs->options = *o;
 	pthread_mutex_init(&fs->space_lock, NULL);
+	pthread_mutex_init(&fs->pin_lock, NULL);
+	pthread_cond_init(&fs->unpinned, NULL);
 	pthread_mutex_init(&fs->wake_lock, NULL);
 	pthread_cond_init(&fs->wake, NULL);
 	fs->base.ops = &ops;
 	fs->base.read_only = o->read_only;
+	fs->base.pubs = &fs->pubs;
 	fs->base.name = mem_strdup(o->path ? o->path : "core");
 	fs->path = o->path ? mem_strdup(o->path) : NULL;
 	if (fs->base.name && (fs->path || !o->path))
@@ -187,10 +206,13 @@ int filestorage_core_open(struct disk_file *file, const struct filestorage_optio
 
 	if (!fs)
 		return err_set(e, ERR_NOMEM, "no memory for a storage");
-	fs->file = file;
-	rc = fs_recover(fs, e);
+	atomic_store(&fs->data, data_file_new(file, NULL));
+	if (atomic_load(&fs->data))
+		rc = fs_recover(fs, e);
+	else
+		rc = err_set(e, ERR_NOMEM, "no memory for a storage");
 	if (rc != OK) {
-		release(fs);
+		filestorage_core_drop(&fs->base);
 		return rc;
 	}
 	*ret = &fs->base;
@@ -204,6 +226,7 @@ bool filestorage_step(struct storage *s)
 
 void filestorage_core_drop(struct storage *s)
 {
+	data_file_forget(atomic_load(&fs_of(s)->data));
 	release(fs_of(s));
 }
 

@@ -10,9 +10,9 @@
 
 #include "base/compiler.h"
 #include "base/disk.h"
+#include "storage/filestorage/data_file.h"
 #include "storage/filestorage/filestorage.h"
 #include "storage/filestorage/format.h"
-#include "storage/filestorage/index.h"
 #include "storage/filestorage/log_writer.h"
 #include "storage/storage.h"
 
@@ -23,15 +23,19 @@ struct filestorage {
 	struct storage base;
 	struct filestorage_options options;
 	char *path; /* NULL: a core, which saves no index and no tail */
-	struct disk_file *file;
-	struct index *index;
+	struct pubchain pubs;
+	_Atomic(struct data_file *) data;
 	struct log_writer *writer; /* NULL when read-only */
-	uint64_t opened_end;       /* of whole transactions, when it was opened */
 	_Atomic(uint64_t) next_oid;
 
 	pthread_mutex_t space_lock; /* guards the two below; docs/threads.md */
 	uint64_t reserved;          /* bytes of all voted transactions */
 	uint64_t reserved_until;    /* offset up to which the disk has blocks */
+
+	pthread_mutex_t pin_lock; /* guards the two below; docs/threads.md */
+	uint32_t pins;            /* voting or voted transactions that hold offsets of the file */
+	bool switching;           /* a pack is about to replace the file: no new pins */
+	pthread_cond_t unpinned;  /* either has changed */
 
 	/* the shell: filestorage_open() only */
 	int lock_fd;
@@ -49,9 +53,12 @@ static inline struct filestorage *fs_of(struct storage *s)
 }
 
 /** Bytes of whole, published transactions. */
-static inline uint64_t fs_end(const struct filestorage *fs)
+static inline uint64_t fs_end(struct filestorage *fs)
 {
-	return fs->writer ? log_writer_end(fs->writer) : fs->opened_end;
+	uint64_t end = data_file_end(data_file_borrow(&fs->data));
+
+	data_file_return();
+	return end;
 }
 
 /** Line for the log, when there is one. */
@@ -74,11 +81,20 @@ void filestorage_core_drop(struct storage *s);
 
 /** Read the header of the record at @off, and its back-pointer where it has one instead of data.
  * @oid  what is expected. Returns 0, ERR_AGAIN (not @may_block), ERR_CORRUPT, ERR_IO. */
-MUST_CHECK int fs_read_record(struct filestorage *fs, uint64_t off, uint64_t oid, bool may_block,
+MUST_CHECK int fs_read_record(struct data_file *d, uint64_t off, uint64_t oid, bool may_block,
 	struct fs_rec_header *ret, uint64_t *ret_back, struct err *e);
 /** Does the header fit there: the right object, a predecessor before it, within the file? */
-MUST_CHECK int fs_check_record(const struct filestorage *fs, uint64_t off, uint64_t oid,
+MUST_CHECK int fs_check_record(const struct data_file *d, uint64_t off, uint64_t oid,
 	const struct fs_rec_header *h, struct err *e);
+
+/** Run it between two batches. Threads: any. */
+void fs_call_writer(struct filestorage *fs, struct writer_job *j);
+
+/** From here until the transaction is settled or aborted its offsets into the file hold: the end of a pack
+ * waits for it, and it waits for one that has begun. Blocks: on the pool. */
+void fs_pin(struct filestorage *fs, struct txn *t);
+/** Nothing when it is not pinned. Threads: any. */
+void fs_unpin(struct filestorage *fs, struct txn *t);
 
 void fs_load(struct storage *s, struct load_req *r);
 void fs_history(struct storage *s, struct history_req *r);

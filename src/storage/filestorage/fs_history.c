@@ -4,10 +4,10 @@
 
 typedef unsigned long long ull;
 
-static int read_exactly(struct filestorage *fs, uint64_t off, void *p, size_t n, struct err *e)
+static int read_exactly(struct data_file *d, uint64_t off, void *p, size_t n, struct err *e)
 {
 	size_t got;
-	int rc = fs->file->ops->pread(fs->file, p, n, off, true, &got, e);
+	int rc = d->disk->ops->pread(d->disk, p, n, off, true, &got, e);
 
 	if (rc == OK && got < n)
 		rc = err_set(e, ERR_CORRUPT, "damaged: the file ends in the transaction at %llu",
@@ -16,13 +16,13 @@ static int read_exactly(struct filestorage *fs, uint64_t off, void *p, size_t n,
 }
 
 /* The three strings of the transaction at @tloc. */
-static int read_strings(struct filestorage *fs, uint64_t tloc, struct arena *arena,
+static int read_strings(struct data_file *d, uint64_t tloc, struct arena *arena,
 	struct history_item *it, struct err *e)
 {
 	uint8_t header[FS_TXN_HEADER_LEN];
 	struct fs_txn_header h;
 	uint8_t *p;
-	int rc = read_exactly(fs, tloc, header, sizeof(header), e);
+	int rc = read_exactly(d, tloc, header, sizeof(header), e);
 
 	if (rc != OK)
 		return rc;
@@ -30,7 +30,7 @@ static int read_strings(struct filestorage *fs, uint64_t tloc, struct arena *are
 	p = arena_alloc(arena, (size_t)h.ulen + h.dlen + h.elen);
 	if (!p)
 		return err_set(e, ERR_NOMEM, "no memory for a history");
-	rc = read_exactly(fs, tloc + FS_TXN_HEADER_LEN, p, (size_t)h.ulen + h.dlen + h.elen, e);
+	rc = read_exactly(d, tloc + FS_TXN_HEADER_LEN, p, (size_t)h.ulen + h.dlen + h.elen, e);
 	it->user = slice_of(p, h.ulen);
 	it->desc = slice_of(p + h.ulen, h.dlen);
 	it->ext = slice_of(p + h.ulen + h.dlen, h.elen);
@@ -54,8 +54,8 @@ static struct history_item *next_item(struct history_req *r, uint32_t *room)
 	return &r->items[r->n_items];
 }
 
-static int add_item(struct filestorage *fs, struct history_req *r, uint32_t *room,
-	const struct fs_rec_header *h)
+static int add_item(
+	struct data_file *d, struct history_req *r, uint32_t *room, const struct fs_rec_header *h)
 {
 	struct history_item *it = next_item(r, room);
 
@@ -64,24 +64,24 @@ static int add_item(struct filestorage *fs, struct history_req *r, uint32_t *roo
 	it->tid = h->tid;
 	it->size = h->plen;
 	r->n_items++;
-	return read_strings(fs, h->tloc, r->arena, it, &r->err);
+	return read_strings(d, h->tloc, r->arena, it, &r->err);
 }
 
-static int history(struct filestorage *fs, struct history_req *r)
+static int history(struct data_file *d, struct history_req *r)
 {
-	uint64_t off = index_get(fs->index, r->oid);
+	uint64_t off = index_get(d->index, r->oid);
 	uint32_t room = 0;
 	bool visible = false;
 
 	while (off && (!visible || r->n_items < r->size)) {
 		struct fs_rec_header h;
 		uint64_t back;
-		int rc = fs_read_record(fs, off, r->oid, true, &h, &back, &r->err);
+		int rc = fs_read_record(d, off, r->oid, true, &h, &back, &r->err);
 
 		if (rc == OK && h.tid <= r->applied) {
 			visible = true;
 			if (r->n_items < r->size)
-				rc = add_item(fs, r, &room, &h);
+				rc = add_item(d, r, &room, &h);
 		}
 		if (rc != OK)
 			return rc;
@@ -94,7 +94,10 @@ static void history_work(struct job *j)
 {
 	struct history_req *r = CONTAINER_OF(j, struct history_req, job);
 
-	r->rc = history(fs_of(r->storage), r);
+	struct data_file *d = data_file_get(&fs_of(r->storage)->data);
+
+	r->rc = history(d, r);
+	data_file_unref(d);
 }
 
 static void history_done(struct job *j)

@@ -38,10 +38,10 @@ struct cold_load {
 	uint8_t bytes[FIRST_READ];
 };
 
-int fs_check_record(const struct filestorage *fs, uint64_t off, uint64_t oid,
+int fs_check_record(const struct data_file *d, uint64_t off, uint64_t oid,
 	const struct fs_rec_header *h, struct err *e)
 {
-	uint64_t end = fs_end(fs);
+	uint64_t end = data_file_end(d);
 
 	if (h->oid != oid)
 		return err_set(e, ERR_CORRUPT,
@@ -57,10 +57,10 @@ int fs_check_record(const struct filestorage *fs, uint64_t off, uint64_t oid,
 }
 
 /* Up to @n bytes at @off, at least HEADER_ROOM. */
-static int read_some(struct filestorage *fs, uint64_t off, uint8_t *p, size_t n, bool may_block,
+static int read_some(struct data_file *d, uint64_t off, uint8_t *p, size_t n, bool may_block,
 	size_t *ret_got, struct err *e)
 {
-	int rc = fs->file->ops->pread(fs->file, p, n, off, may_block, ret_got, e);
+	int rc = d->disk->ops->pread(d->disk, p, n, off, may_block, ret_got, e);
 
 	if (rc != OK || *ret_got >= HEADER_ROOM)
 		return rc;
@@ -69,18 +69,18 @@ static int read_some(struct filestorage *fs, uint64_t off, uint8_t *p, size_t n,
 			 : ERR_AGAIN;
 }
 
-int fs_read_record(struct filestorage *fs, uint64_t off, uint64_t oid, bool may_block,
+int fs_read_record(struct data_file *d, uint64_t off, uint64_t oid, bool may_block,
 	struct fs_rec_header *ret, uint64_t *ret_back, struct err *e)
 {
 	uint8_t bytes[HEADER_ROOM];
 	size_t got;
-	int rc = read_some(fs, off, bytes, sizeof(bytes), may_block, &got, e);
+	int rc = read_some(d, off, bytes, sizeof(bytes), may_block, &got, e);
 
 	if (rc != OK)
 		return rc;
 	fs_rec_header_get(bytes, ret);
 	*ret_back = ret->plen ? 0 : get_be64(bytes + FS_REC_HEADER_LEN);
-	return fs_check_record(fs, off, oid, ret, e);
+	return fs_check_record(d, off, oid, ret, e);
 }
 
 /* A record under inspection: @got bytes of it are in the place. */
@@ -109,7 +109,7 @@ static void learn(uint64_t plen)
 				   (n + FS_REC_HEADER_LEN - (int64_t)scratch.usual) / 16);
 }
 
-static int read_at(struct filestorage *fs, const struct load_req *r, struct place *pl,
+static int read_at(struct data_file *d, const struct load_req *r, struct place *pl,
 	struct cursor *c, struct err *e)
 {
 	size_t want = c->hops < HOPS_EAGER && r->kind != LOAD_TID ? first_read() : HEADER_ROOM;
@@ -118,12 +118,12 @@ static int read_at(struct filestorage *fs, const struct load_req *r, struct plac
 	if (!pl->may_block && c->hops >= HOPS_INLINE)
 		return ERR_AGAIN;
 	c->hops++;
-	rc = read_some(fs, c->off, pl->bytes, want, pl->may_block, &c->got, e);
+	rc = read_some(d, c->off, pl->bytes, want, pl->may_block, &c->got, e);
 	if (rc != OK)
 		return rc;
 	fs_rec_header_get(pl->bytes, &c->h);
 	c->back = c->h.plen ? 0 : get_be64(pl->bytes + FS_REC_HEADER_LEN);
-	return fs_check_record(fs, c->off, r->oid, &c->h, e);
+	return fs_check_record(d, c->off, r->oid, &c->h, e);
 }
 
 /* Is this record the one that is asked for? It is known to be visible. */
@@ -135,20 +135,21 @@ static bool is_wanted(const struct load_req *r, uint64_t tid)
 	case LOAD_SERIAL:
 		return tid <= r->tid;
 	case LOAD_TID:
+	case LOAD_NEXT:
 		break;
 	}
 	return true;
 }
 
 /* Walk from the newest record to the one asked for; ERR_NOKEY when there is none. */
-static int find(struct filestorage *fs, struct load_req *r, struct place *pl, struct cursor *c,
-	struct err *e)
+static int find(
+	struct data_file *d, struct load_req *r, struct place *pl, struct cursor *c, struct err *e)
 {
 	bool existed = false;
 
 	r->end_tid = TID_NONE;
-	for (c->off = index_get(fs->index, r->oid); c->off; c->off = c->h.prev) {
-		int rc = read_at(fs, r, pl, c, e);
+	for (c->off = index_get(d->index, r->oid); c->off; c->off = c->h.prev) {
+		int rc = read_at(d, r, pl, c, e);
 
 		if (rc != OK)
 			return rc;
@@ -167,7 +168,7 @@ static int find(struct filestorage *fs, struct load_req *r, struct place *pl, st
 }
 
 /* Data that undo did not copy lies in an older record. */
-static int follow_back(struct filestorage *fs, const struct load_req *r, struct place *pl,
+static int follow_back(struct data_file *d, const struct load_req *r, struct place *pl,
 	struct cursor *c, struct err *e)
 {
 	while (c->h.plen == 0) {
@@ -180,14 +181,14 @@ static int follow_back(struct filestorage *fs, const struct load_req *r, struct 
 				"damaged at %llu: a back-pointer to %llu, which is not before it",
 				(ull)c->off, (ull)c->back);
 		c->off = c->back;
-		rc = read_at(fs, r, pl, c, e);
+		rc = read_at(d, r, pl, c, e);
 		if (rc != OK)
 			return rc;
 	}
 	return OK;
 }
 
-static int get_data(struct filestorage *fs, struct load_req *r, struct place *pl,
+static int get_data(struct data_file *d, struct load_req *r, struct place *pl,
 	const struct cursor *c, struct err *e)
 {
 	size_t len = c->h.plen;
@@ -205,8 +206,8 @@ static int get_data(struct filestorage *fs, struct load_req *r, struct place *pl
 		if (!p)
 			return err_set(e, ERR_NOMEM, "no memory for an object of %zu bytes", len);
 	}
-	rc = fs->file->ops->pread(
-		fs->file, p, len, c->off + FS_REC_HEADER_LEN, pl->may_block, &got, e);
+	rc = d->disk->ops->pread(
+		d->disk, p, len, c->off + FS_REC_HEADER_LEN, pl->may_block, &got, e);
 	if (rc == OK && got < len)
 		rc = pl->may_block
 			     ? err_set(e, ERR_CORRUPT,
@@ -218,7 +219,7 @@ static int get_data(struct filestorage *fs, struct load_req *r, struct place *pl
 }
 
 /* Fill in the answer. ERR_AGAIN: ask again from the pool. */
-static int load(struct filestorage *fs, struct load_req *r, struct place *pl)
+static int load(struct data_file *d, struct load_req *r, struct place *pl)
 {
 	struct cursor c = { 0 };
 	int rc;
@@ -226,14 +227,14 @@ static int load(struct filestorage *fs, struct load_req *r, struct place *pl)
 	r->none = false;
 	r->data = slice_of(NULL, 0);
 	r->serial = TID_NONE;
-	rc = find(fs, r, pl, &c, &r->err);
+	rc = find(d, r, pl, &c, &r->err);
 	if (rc != OK || r->none)
 		return rc;
 	r->serial = c.h.tid;
 	if (r->kind == LOAD_TID)
 		return c.h.plen || c.back ? OK : ERR_NOKEY;
-	rc = follow_back(fs, r, pl, &c, &r->err);
-	return rc == OK ? get_data(fs, r, pl, &c, &r->err) : rc;
+	rc = follow_back(d, r, pl, &c, &r->err);
+	return rc == OK ? get_data(d, r, pl, &c, &r->err) : rc;
 }
 
 static void cold_work(struct job *j)
@@ -242,7 +243,10 @@ static void cold_work(struct job *j)
 	struct cold_load *cold = r->owned;
 	struct place pl = { true, cold->bytes, sizeof(cold->bytes), NULL };
 
-	r->rc = load(cold->fs, r, &pl);
+	struct data_file *d = data_file_get(&cold->fs->data);
+
+	r->rc = load(d, r, &pl);
+	data_file_unref(d);
 	cold->large = pl.large;
 }
 
@@ -278,8 +282,9 @@ static void load_cold(struct filestorage *fs, struct load_req *r)
 static bool load_now(struct filestorage *fs, struct load_req *r, uint8_t *bytes, size_t room)
 {
 	struct place pl = { false, bytes, room, NULL };
-	int rc = load(fs, r, &pl);
+	int rc = load(data_file_borrow(&fs->data), r, &pl);
 
+	data_file_return();
 	r->rc = rc;
 	if (rc != ERR_AGAIN)
 		r->done(r);

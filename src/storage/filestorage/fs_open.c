@@ -30,9 +30,9 @@ static int restore_index(
 		return err_set(e, ERR_INVAL, "the name '%s' is too long", fs->path);
 	rc = index_file_load(path, &ix, ret_pos, e);
 	if (rc == OK)
-		rc = recovery_check_index(fs->file, ix, *ret_pos, ret_tid, e);
+		rc = recovery_check_index(atomic_load(&fs->data)->disk, ix, *ret_pos, ret_tid, e);
 	if (rc == OK) {
-		fs->index = ix;
+		atomic_load(&fs->data)->index = ix;
 		ix = NULL;
 	}
 	index_free(ix);
@@ -41,19 +41,20 @@ static int restore_index(
 
 void fs_save_index(struct filestorage *fs)
 {
+	struct data_file *d = atomic_load(&fs->data);
 	struct err e = ERR_INIT;
 	char path[PATH_MAX];
 
 	if (!index_path(fs, path, sizeof(path)))
 		return;
-	if (index_file_save(path, fs->index, fs_end(fs), &e) != OK)
+	if (index_file_save(path, d->index, data_file_end(d), &e) != OK)
 		fs_log(fs, LOG_WARNING, "%s",
 			e.text); /* T24: slow to start the next time, no more */
 }
 
 static int cut_tail(struct filestorage *fs, const struct recovery *r, struct err *e)
 {
-	struct disk_file *f = fs->file;
+	struct disk_file *f = atomic_load(&fs->data)->disk;
 	char name[PATH_MAX] = "";
 	int rc;
 
@@ -73,7 +74,7 @@ static int cut_tail(struct filestorage *fs, const struct recovery *r, struct err
 
 static int write_magic(struct filestorage *fs, struct err *e)
 {
-	struct disk_file *f = fs->file;
+	struct disk_file *f = atomic_load(&fs->data)->disk;
 	int rc;
 
 	if (fs->options.read_only)
@@ -190,8 +191,8 @@ static int seed_one(
 		memcpy(p->oids, l->oids, l->n * sizeof(p->oids[0]));
 	p->tid = tid;
 	p->size_bytes = end;
-	p->length = index_count(fs->index);
-	pubchain_seed(&fs->base.pubs, p);
+	p->length = index_count(atomic_load(&fs->data)->index);
+	pubchain_seed(&fs->pubs, p);
 	return OK;
 }
 
@@ -201,7 +202,7 @@ static int seed(struct filestorage *fs, uint64_t end, struct err *e)
 	struct oid_list l = { 0 };
 	uint64_t pos = end;
 	uint64_t newer = TID_MAX;
-	int rc = scan_open(&s, fs->file, end, e);
+	int rc = scan_open(&s, atomic_load(&fs->data)->disk, end, e);
 	for (uint32_t n = 0; rc == OK && n < fs->options.recent_txns && pos > FS_FIRST_TXN; n++) {
 		uint64_t txn_end = pos;
 		uint64_t tid = TID_NONE;
@@ -230,6 +231,7 @@ static void warn_of_future(struct filestorage *fs, uint64_t last_tid)
 
 static int scan_file(struct filestorage *fs, struct recovery *ret, bool *ret_used, struct err *e)
 {
+	struct data_file *d = atomic_load(&fs->data);
 	uint64_t pos = UINT64_MAX;
 	uint64_t tid = TID_NONE;
 	struct err why = ERR_INIT;
@@ -241,19 +243,18 @@ static int scan_file(struct filestorage *fs, struct recovery *ret, bool *ret_use
 			fs_log(fs, LOG_WARNING, "Ignoring index for %s: %s", fs->path, why.text);
 		pos = FS_FIRST_TXN;
 		tid = TID_NONE;
-		fs->index = index_new();
-		if (!fs->index)
+		d->index = index_new();
+		if (!d->index)
 			return err_set(e, ERR_NOMEM, "no memory for the index");
 	}
-	return recovery_scan(fs->file, fs->index, pos, tid, ret, e);
+	return recovery_scan(d->disk, d->index, pos, tid, ret, e);
 }
 
 static int start_writer(struct filestorage *fs, uint64_t last_tid, struct err *e)
 {
 	struct log_writer_env env = {
-		.file = fs->file,
-		.index = fs->index,
-		.pubs = &fs->base.pubs,
+		.data = atomic_load(&fs->data),
+		.pubs = &fs->pubs,
 		.clock = fs->options.clock,
 		.log = fs->options.log,
 		.log_ctx = fs->options.log_ctx,
@@ -263,7 +264,7 @@ static int start_writer(struct filestorage *fs, uint64_t last_tid, struct err *e
 
 	if (fs->options.read_only)
 		return OK;
-	fs->writer = log_writer_new(&env, fs->opened_end, last_tid);
+	fs->writer = log_writer_new(&env, last_tid);
 	return fs->writer ? OK : err_set(e, ERR_NOMEM, "no memory for the log writer");
 }
 
@@ -275,7 +276,7 @@ static int find_next_oid(struct filestorage *fs, uint64_t max_oid, struct err *e
 	uint64_t oid, off;
 
 	if (max_oid > FS_NEW_OID_MAX) {
-		it = index_iter_open(fs->index);
+		it = index_iter_open(atomic_load(&fs->data)->index);
 		if (!it)
 			return err_set(e, ERR_NOMEM, "no memory to walk the index");
 		for (last = 0; index_iter_next(it, &oid, &off) && oid <= FS_NEW_OID_MAX;)
@@ -288,6 +289,7 @@ static int find_next_oid(struct filestorage *fs, uint64_t max_oid, struct err *e
 
 int fs_recover(struct filestorage *fs, struct err *e)
 {
+	struct data_file *d = atomic_load(&fs->data);
 	struct recovery r = { 0 };
 	bool used_index = false;
 	int rc = scan_file(fs, &r, &used_index, e);
@@ -297,18 +299,18 @@ int fs_recover(struct filestorage *fs, struct err *e)
 	else if (rc == OK && r.size > r.end)
 		rc = cut_tail(fs, &r, e);
 	else if (rc == OK && !fs->options.read_only)
-		rc = fs->file->ops->fdatasync(fs->file, e); /* a killed server's last status byte */
+		rc = d->disk->ops->fdatasync(d->disk, e); /* a killed server's last status byte */
 	if (rc != OK)
 		return rc;
-	fs->opened_end = r.empty ? FS_FIRST_TXN : r.end;
+	atomic_store(&d->end, r.empty ? FS_FIRST_TXN : r.end);
 	rc = find_next_oid(fs, r.max_oid, e);
 	if (rc != OK)
 		return rc;
 	warn_of_future(fs, r.last_tid);
-	rc = pubchain_init(&fs->base.pubs, r.last_tid, fs->options.recent_txns);
+	rc = pubchain_init(&fs->pubs, r.last_tid, fs->options.recent_txns);
 	if (rc != OK)
 		return err_set(e, rc, "no memory for the invalidations");
-	rc = seed(fs, fs->opened_end, e);
+	rc = seed(fs, data_file_end(d), e);
 	if (rc == OK)
 		rc = start_writer(fs, r.last_tid, e);
 	if (rc == OK && !used_index && fs->path && !fs->options.read_only)

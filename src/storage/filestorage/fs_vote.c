@@ -40,7 +40,7 @@ static int check_given_tid(struct filestorage *fs, const struct txn *t, struct e
 {
 	if (t->given_tid == TID_NONE)
 		return OK;
-	if (t->given_tid <= pubchain_last_tid(&fs->base.pubs))
+	if (t->given_tid <= pubchain_last_tid(fs->base.pubs))
 		return err_set(e, ERR_INVAL, "tid %016llx is not newer than the last one",
 			(ull)t->given_tid);
 	if (t->given_tid >> 32 == UINT32_MAX)
@@ -95,10 +95,10 @@ static int check_new(
 	return OK; /* as FileStorage: a new object has no serial to compare with */
 }
 
-static int check_serial(struct filestorage *fs, const struct txn_rec *rec, bool may_block,
+static int check_serial(struct data_file *d, const struct txn_rec *rec, bool may_block,
 	struct conflict *c, bool *ret_conflict, struct err *e)
 {
-	uint64_t off = index_get(fs->index, rec->oid);
+	uint64_t off = index_get(d->index, rec->oid);
 	struct fs_rec_header h;
 	uint64_t back;
 	int rc;
@@ -106,7 +106,7 @@ static int check_serial(struct filestorage *fs, const struct txn_rec *rec, bool 
 	*ret_conflict = false;
 	if (!off)
 		return check_new(rec, c, ret_conflict, e);
-	rc = fs_read_record(fs, off, rec->oid, may_block, &h, &back, e);
+	rc = fs_read_record(d, off, rec->oid, may_block, &h, &back, e);
 	if (rc != OK)
 		return rc;
 	c->missing = rec->op == TXN_CHECK && h.plen == 0 && back == 0; /* creation undone */
@@ -115,7 +115,7 @@ static int check_serial(struct filestorage *fs, const struct txn_rec *rec, bool 
 	return OK;
 }
 
-static int check_serials(struct filestorage *fs, struct vote_req *v, bool may_block)
+static int check_serials(struct data_file *d, struct vote_req *v, bool may_block)
 {
 	const struct txn *t = v->txn;
 
@@ -129,7 +129,7 @@ static int check_serials(struct filestorage *fs, struct vote_req *v, bool may_bl
 
 		if (rec->dropped)
 			continue;
-		rc = check_serial(fs, rec, may_block, &c, &found, &v->err);
+		rc = check_serial(d, rec, may_block, &c, &found, &v->err);
 		if (rc == OK && found)
 			rc = add_conflict(v, &c);
 		if (rc != OK)
@@ -138,6 +138,19 @@ static int check_serials(struct filestorage *fs, struct vote_req *v, bool may_bl
 			break;
 	}
 	return v->n_conflicts ? ERR_CONFLICT : OK;
+}
+
+/* Reads that do not block borrow the file, those that may keep it. */
+static int check_current(struct filestorage *fs, struct vote_req *v, bool may_block)
+{
+	struct data_file *d = may_block ? data_file_get(&fs->data) : data_file_borrow(&fs->data);
+	int rc = check_serials(d, v, may_block);
+
+	if (may_block)
+		data_file_unref(d);
+	else
+		data_file_return();
+	return rc;
 }
 
 /* --- space --- */
@@ -149,20 +162,20 @@ static uint64_t txn_bytes(const struct txn *t, uint64_t *ret_last_start)
 
 	*ret_last_start = 0;
 	for (size_t i = 0; i < t->n_recs; i++) {
-		if (t->recs[i].dropped || t->recs[i].op != TXN_STORE)
+		if (!txn_rec_is_written(&t->recs[i]))
 			continue;
 		*ret_last_start = n;
-		n += FS_REC_HEADER_LEN + t->recs[i].data_len;
+		n += FS_REC_HEADER_LEN + log_writer_body_bytes(&t->recs[i]);
 	}
 	return n + 8;
 }
 
 /* Blocks on the disk from the end to *until, without a change of the file's size (R6); more than
  * is needed, if there is so much. */
-static int reserve_blocks(struct filestorage *fs, uint64_t *until, struct err *e)
+static int reserve_blocks(struct data_file *d, uint64_t *until, struct err *e)
 {
-	struct disk_file *f = fs->file;
-	uint64_t end = fs_end(fs);
+	struct disk_file *f = d->disk;
+	uint64_t end = data_file_end(d);
 	int rc;
 
 	if (end >= *until)
@@ -194,6 +207,7 @@ static int take_space(struct filestorage *fs, struct txn *t, uint64_t *ret_until
 
 static int reserve(struct filestorage *fs, struct txn *t, bool may_block, struct err *e)
 {
+	struct data_file *d;
 	uint64_t until = 0;
 	int rc;
 
@@ -205,10 +219,33 @@ static int reserve(struct filestorage *fs, struct txn *t, bool may_block, struct
 		pthread_mutex_unlock(&fs->space_lock);
 		if (rc != ERR_AGAIN || !may_block)
 			return rc;
-		rc = reserve_blocks(fs, &until, e); /* no lock is held meanwhile */
+		d = data_file_get(&fs->data);
+		rc = reserve_blocks(d, &until, e); /* no lock is held meanwhile */
+		data_file_unref(d);
 		if (rc != OK)
 			return rc;
 	}
+}
+
+void fs_pin(struct filestorage *fs, struct txn *t)
+{
+	pthread_mutex_lock(&fs->pin_lock);
+	while (fs->switching)
+		pthread_cond_wait(&fs->unpinned, &fs->pin_lock);
+	fs->pins += !t->pinned;
+	t->pinned = true;
+	pthread_mutex_unlock(&fs->pin_lock);
+}
+
+void fs_unpin(struct filestorage *fs, struct txn *t)
+{
+	if (!t->pinned)
+		return;
+	pthread_mutex_lock(&fs->pin_lock);
+	fs->pins--;
+	t->pinned = false;
+	pthread_cond_broadcast(&fs->unpinned);
+	pthread_mutex_unlock(&fs->pin_lock);
 }
 
 static void unreserve(struct filestorage *fs, struct txn *t, bool was_cut)
@@ -219,6 +256,7 @@ static void unreserve(struct filestorage *fs, struct txn *t, bool was_cut)
 	if (was_cut)
 		fs->reserved_until = 0;
 	pthread_mutex_unlock(&fs->space_lock);
+	fs_unpin(fs, t);
 }
 
 void fs_abort(struct storage *s, struct txn *t)
@@ -255,7 +293,7 @@ static int vote(struct filestorage *fs, struct vote_req *v, bool may_block)
 	v->conflicts = NULL;
 	v->n_conflicts = 0;
 	if (rc == OK)
-		rc = check_serials(fs, v, may_block);
+		rc = check_current(fs, v, may_block);
 	if (rc == OK || rc == ERR_CONFLICT)
 		keep_oids(fs, v->txn);
 	if (rc == OK)

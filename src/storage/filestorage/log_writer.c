@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/bigendian.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -35,7 +36,7 @@ struct log_writer {
 	pthread_mutex_t lock; /* guards the queue; docs/threads.md */
 	struct txn *queue;
 	struct txn **queue_end;
-	_Atomic(uint64_t) end; /* of what is published */
+	struct writer_job *jobs; /* newest first: there is hardly ever more than one */
 	atomic_bool broken;
 
 	/* the writer's own */
@@ -64,7 +65,7 @@ static void say(struct log_writer *w, int level, const char *what, const struct 
 
 static int flush(struct log_writer *w, struct err *e)
 {
-	struct disk_file *f = w->env.file;
+	struct disk_file *f = w->env.data->disk;
 	int rc;
 
 	if (w->out.len == 0)
@@ -80,18 +81,13 @@ static int flush(struct log_writer *w, struct err *e)
 	return OK;
 }
 
-static bool is_written(const struct txn_rec *rec)
-{
-	return !rec->dropped && rec->op == TXN_STORE;
-}
-
 static uint64_t txn_length(const struct txn *t)
 {
 	uint64_t n = FS_TXN_HEADER_LEN + t->user.len + t->desc.len + t->ext.len;
 
 	for (size_t i = 0; i < t->n_recs; i++)
-		if (is_written(&t->recs[i]))
-			n += FS_REC_HEADER_LEN + t->recs[i].data_len;
+		if (txn_rec_is_written(&t->recs[i]))
+			n += FS_REC_HEADER_LEN + log_writer_body_bytes(&t->recs[i]);
 	return n;
 }
 
@@ -114,7 +110,7 @@ static int make_publication(
 	if (!p)
 		return err_set(e, ERR_NOMEM, "no memory for the invalidations of a transaction");
 	for (size_t i = 0; i < t->n_recs; i++)
-		if (is_written(&t->recs[i]))
+		if (txn_rec_is_written(&t->recs[i]))
 			p->oids[n++] = t->recs[i].oid;
 	qsort(p->oids, n, sizeof(p->oids[0]), by_value);
 	for (uint32_t i = 0; i < n; i++)
@@ -122,7 +118,7 @@ static int make_publication(
 			p->oids[used++] = p->oids[i];
 	p->n_oids = used;
 	p->origin = t->origin;
-	if (index_prepare(w->env.index, p->oids, used) != OK) {
+	if (index_prepare(w->env.data->index, p->oids, used) != OK) {
 		publication_free(p);
 		return err_set(e, ERR_NOMEM, "no memory for the index");
 	}
@@ -157,15 +153,20 @@ static int put_record(struct log_writer *w, const struct txn *t, const struct tx
 {
 	struct fs_rec_header h = {
 		.oid = rec->oid,
-		.tid = t->tid,
-		.prev = index_get(w->env.index, rec->oid),
+		.tid = rec->op == TXN_RESTORE ? rec->serial : t->tid,
+		.prev = index_get(w->env.data->index, rec->oid),
 		.tloc = start,
-		.plen = rec->data_len,
 	};
-	struct slice data = { NULL, 0 };
-	int rc = txn_data(t, rec, &w->scratch, &data, e);
+	uint8_t back[8];
+	struct slice data = slice_of(back, sizeof(back));
 	uint8_t *p;
+	int rc = OK;
 
+	put_be64(back, rec->back_off);
+	if (rec->has_data && rec->back_off == 0) {
+		rc = txn_data(t, rec, &w->scratch, &data, e);
+		h.plen = data.len;
+	}
 	if (rc != OK)
 		return rc;
 	p = buf_reserve(&w->out, FS_REC_HEADER_LEN + data.len);
@@ -187,7 +188,7 @@ static int put_txn(struct log_writer *w, const struct txn *t, uint64_t tlen, str
 	if (rc != OK)
 		return err_set(e, rc, "no memory to write a transaction");
 	for (size_t i = 0; rc == OK && i < t->n_recs; i++)
-		if (is_written(&t->recs[i]))
+		if (txn_rec_is_written(&t->recs[i]))
 			rc = put_record(w, t, &t->recs[i], start, e);
 	if (rc != OK)
 		return rc;
@@ -201,7 +202,8 @@ static int put_txn(struct log_writer *w, const struct txn *t, uint64_t tlen, str
 static int assign_tid(struct log_writer *w, struct txn *t, struct err *e)
 {
 	bool given = t->given_tid != TID_NONE;
-	uint64_t tid = given ? t->given_tid : tid_next(clock_wall_us(w->env.clock), w->last_tid);
+	uint64_t after = t->after_tid > w->last_tid ? t->after_tid : w->last_tid;
+	uint64_t tid = given ? t->given_tid : tid_next(clock_wall_us(w->env.clock), after);
 
 	if (tid <= w->last_tid) /* R4; also behind the largest there can be */
 		return err_set(e, ERR_INVAL, "%s",
@@ -248,7 +250,10 @@ static int append(struct log_writer *w, struct txn *t, struct err *e)
 		rc = make_publication(w, t, &pub, e);
 	if (rc != OK)
 		return rc;
-	rc = put_txn(w, t, tlen, e);
+	if (t->prepare)
+		rc = t->prepare(t, e);
+	if (rc == OK)
+		rc = put_txn(w, t, tlen, e);
 	if (rc != OK) {
 		publication_free(pub);
 		if (w->flushed == flushed) {
@@ -270,6 +275,8 @@ static int append(struct log_writer *w, struct txn *t, struct err *e)
 
 static void finish(struct log_writer *w, struct txn *t, int rc, const struct err *e)
 {
+	if (t->prepare)
+		t->settled(t, rc);
 	if (w->env.settle)
 		w->env.settle(w->env.settle_ctx, t, rc);
 	t->done(t, rc, e);
@@ -290,10 +297,10 @@ static void set_index(struct log_writer *w, const struct entry *en)
 	uint64_t at = en->start + FS_TXN_HEADER_LEN + t->user.len + t->desc.len + t->ext.len;
 
 	for (size_t i = 0; i < t->n_recs; i++) {
-		if (!is_written(&t->recs[i]))
+		if (!txn_rec_is_written(&t->recs[i]))
 			continue;
-		index_set(w->env.index, t->recs[i].oid, at);
-		at += FS_REC_HEADER_LEN + t->recs[i].data_len;
+		index_set(w->env.data->index, t->recs[i].oid, at);
+		at += FS_REC_HEADER_LEN + log_writer_body_bytes(&t->recs[i]);
 	}
 }
 
@@ -304,11 +311,11 @@ static void publish_batch(struct log_writer *w, struct batch *b)
 
 		/* A reader that finds an entry finds it before the end; and all of them before the
 		 * publication can be seen. */
-		atomic_store_explicit(&w->end, en->end, memory_order_release);
+		atomic_store_explicit(&w->env.data->end, en->end, memory_order_release);
 		set_index(w, en);
 		en->pub->tid = en->txn->tid;
 		en->pub->size_bytes = en->end;
-		en->pub->length = index_count(w->env.index);
+		en->pub->length = index_count(w->env.data->index);
 		pubchain_publish(w->env.pubs, en->pub);
 		finish(w, en->txn, OK, NULL);
 	}
@@ -334,7 +341,7 @@ static void mark_broken(struct log_writer *w, const char *what, const struct err
 /* The first status byte of the appended batch, as it is to be at last. */
 static int write_status(struct log_writer *w, bool durable, struct err *e)
 {
-	struct disk_file *f = w->env.file;
+	struct disk_file *f = w->env.data->disk;
 	const struct entry *en = &w->appended.entries[0];
 	uint64_t off = en->start + FS_STATUS_OFF;
 
@@ -345,7 +352,7 @@ static int write_status(struct log_writer *w, bool durable, struct err *e)
 /* The appended batch is not going to be acknowledged: hide it from a restart, if that can be done. */
 static void unmark(struct log_writer *w)
 {
-	struct disk_file *f = w->env.file;
+	struct disk_file *f = w->env.data->disk;
 	struct err e = ERR_INIT;
 
 	if (w->appended.n == 0)
@@ -366,7 +373,7 @@ static void give_up(struct log_writer *w, const struct err *e)
 /* The file ends with whole transactions again, up to file_end. */
 static void cut(struct log_writer *w)
 {
-	struct disk_file *f = w->env.file;
+	struct disk_file *f = w->env.data->disk;
 	struct err e = ERR_INIT;
 
 	drop_bytes(w);
@@ -475,7 +482,7 @@ static void complete(struct log_writer *w)
 /* Step 1 of the batch just filled, with step 2 of the one before. */
 static void sync_batch(struct log_writer *w)
 {
-	struct disk_file *f = w->env.file;
+	struct disk_file *f = w->env.data->disk;
 	struct err e = ERR_INIT;
 	int rc = w->appended.n ? write_status(w, false, &e) : OK;
 
@@ -503,8 +510,47 @@ static void refuse_all(struct log_writer *w)
 	}
 }
 
+/* True when a job was run. */
+static bool run_job(struct log_writer *w)
+{
+	struct writer_job *j;
+
+	pthread_mutex_lock(&w->lock);
+	j = w->jobs;
+	if (j)
+		w->jobs = j->next;
+	pthread_mutex_unlock(&w->lock);
+	if (!j)
+		return false;
+	if (w->appended.n && !atomic_load(&w->broken))
+		complete(w);
+	j->run(j);
+	return true;
+}
+
+bool log_writer_call(struct log_writer *w, struct writer_job *j)
+{
+	bool was_empty;
+
+	pthread_mutex_lock(&w->lock);
+	was_empty = w->queue == NULL && w->jobs == NULL;
+	j->next = w->jobs;
+	w->jobs = j;
+	pthread_mutex_unlock(&w->lock);
+	return was_empty;
+}
+
+void log_writer_switch(struct log_writer *w, struct data_file *d)
+{
+	CHECK(w->appended.n == 0 && w->filling.n == 0);
+	w->env.data = d;
+	w->file_end = w->dirty_end = w->flushed = data_file_end(d);
+}
+
 bool log_writer_step(struct log_writer *w)
 {
+	if (run_job(w))
+		return true;
 	if (atomic_load(&w->broken)) {
 		refuse_all(w);
 		return false;
@@ -523,15 +569,16 @@ bool log_writer_push(struct log_writer *w, struct txn *t)
 	CHECK(t->state == TXN_FINISHING);
 	t->next = NULL;
 	pthread_mutex_lock(&w->lock);
-	was_empty = w->queue == NULL;
+	was_empty = w->queue == NULL && w->jobs == NULL;
 	*w->queue_end = t;
 	w->queue_end = &t->next;
 	pthread_mutex_unlock(&w->lock);
 	return was_empty;
 }
 
-struct log_writer *log_writer_new(const struct log_writer_env *env, uint64_t end, uint64_t last_tid)
+struct log_writer *log_writer_new(const struct log_writer_env *env, uint64_t last_tid)
 {
+	uint64_t end = data_file_end(env->data);
 	struct log_writer *w = mem_zalloc(1, sizeof(*w));
 
 	if (!w)
@@ -543,7 +590,6 @@ struct log_writer *log_writer_new(const struct log_writer_env *env, uint64_t end
 	w->dirty_end = end;
 	w->flushed = end;
 	pthread_mutex_init(&w->lock, NULL);
-	atomic_store(&w->end, end);
 	return w;
 }
 
@@ -559,11 +605,6 @@ void log_writer_free(struct log_writer *w)
 	buf_free(&w->out);
 	buf_free(&w->scratch);
 	mem_free(w);
-}
-
-uint64_t log_writer_end(const struct log_writer *w)
-{
-	return atomic_load_explicit(&w->end, memory_order_acquire);
 }
 
 bool log_writer_broken(const struct log_writer *w)

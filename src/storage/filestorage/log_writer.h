@@ -19,15 +19,14 @@
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/disk.h"
-#include "storage/filestorage/index.h"
+#include "storage/filestorage/data_file.h"
 #include "storage/publication.h"
 #include "storage/txn.h"
 
 struct log_writer;
 
 struct log_writer_env {
-	struct disk_file *file;
-	struct index *index;
+	struct data_file *data; /* borrowed */
 	struct pubchain *pubs;
 	const struct clock *clock;
 	void (*log)(void *ctx, int level, const char *text); /* may be NULL */
@@ -38,15 +37,35 @@ struct log_writer_env {
 	void *settle_ctx;
 };
 
-/** @end where to append, @last_tid of the file. NULL without memory. */
-struct log_writer *log_writer_new(
-	const struct log_writer_env *env, uint64_t end, uint64_t last_tid);
+/** Appends at the end of env->data; @last_tid of the file. NULL without memory. */
+struct log_writer *log_writer_new(const struct log_writer_env *env, uint64_t last_tid);
 /** NULL is fine. Transactions still in it are forgotten, their done() is not called: as after a power cut. */
 void log_writer_free(struct log_writer *w);
 
 /** Queue a voted transaction (state FINISHING). Threads: any. Returns true when the queue was empty: the
  * caller wakes the thread that steps. */
 bool log_writer_push(struct log_writer *w, struct txn *t);
+
+/** What has to happen between two batches, on the writer's thread: the end of a pack. */
+struct writer_job {
+	/** May block. Everything published is durable, nothing is half-way. */
+	void (*run)(struct writer_job *j);
+	struct writer_job *next; /* the writer's own */
+};
+
+/** Queue a job; it runs also when the writer is broken. Threads: any. Returns true when the caller has to
+ * wake the thread that steps. */
+bool log_writer_call(struct log_writer *w, struct writer_job *j);
+
+/** From here on append to @d (borrowed), at its end: it holds the same transactions as the one before. Only
+ * from within a job. */
+void log_writer_switch(struct log_writer *w, struct data_file *d);
+
+/** Bytes of a record behind its header: of the data, or of a back-pointer. */
+static inline uint64_t log_writer_body_bytes(const struct txn_rec *rec)
+{
+	return rec->has_data && rec->back_off == 0 ? rec->data_len : 8;
+}
 
 /**
  * Take all that is waiting (up to a bound in bytes), append it, sync, and so on; publishes and calls
@@ -56,8 +75,6 @@ bool log_writer_push(struct log_writer *w, struct txn *t);
  */
 bool log_writer_step(struct log_writer *w);
 
-/** Bytes of whole, durable transactions. Threads: any. */
-uint64_t log_writer_end(const struct log_writer *w);
 /** True after a failed sync or truncation. Threads: any. */
 bool log_writer_broken(const struct log_writer *w);
 

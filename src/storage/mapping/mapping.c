@@ -33,6 +33,7 @@ struct object {
 
 struct mapping {
 	struct storage base;
+	struct pubchain pubs;
 	const struct clock *clock;
 	pthread_mutex_t lock; /* guards the rest; docs/threads.md */
 	struct object **buckets;
@@ -445,7 +446,7 @@ static void apply(struct mapping *m, struct prepared *p, struct txn *t)
 	p->pub->n_oids = n;
 	p->pub->size_bytes = m->size;
 	p->pub->length = m->n_objects;
-	pubchain_publish(&m->base.pubs, p->pub);
+	pubchain_publish(&m->pubs, p->pub);
 	p->meta = NULL;
 	p->pub = NULL;
 }
@@ -493,7 +494,7 @@ static void mapping_close(struct storage *s)
 {
 	struct mapping *m = mapping_of(s);
 
-	pubchain_close(&m->base.pubs);
+	pubchain_close(&m->pubs);
 	free_objects(m);
 	while (m->txns) {
 		struct meta *meta = m->txns;
@@ -529,13 +530,14 @@ int mapping_open(const char *name, const struct clock *clock, uint32_t recent_tx
 	m->buckets = mem_zalloc(m->n_buckets, sizeof(m->buckets[0]));
 	m->base.name = mem_strdup(name ? name : "MappingStorage");
 	if (!m->buckets || !m->base.name ||
-		pubchain_init(&m->base.pubs, TID_NONE, recent_txns) != OK) {
+		pubchain_init(&m->pubs, TID_NONE, recent_txns) != OK) {
 		mem_free(m->buckets);
 		mem_free((char *)m->base.name);
 		mem_free(m);
 		return err_set(e, ERR_NOMEM, "no memory for a storage");
 	}
 	m->base.ops = &ops;
+	m->base.pubs = &m->pubs;
 	m->clock = clock;
 	m->next_oid = 1;
 	pthread_mutex_init(&m->lock, NULL);
