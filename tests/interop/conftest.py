@@ -197,6 +197,23 @@ def wires(opened):
     return make
 
 
+@pytest.fixture
+def twin(opened, storage, tmp_path):
+    """twin(server): a client of it beside a FileStorage of Python's, see twins.Twin.
+
+    The server's file is Data.fs in the test's folder, the other one Python.fs; keywords are
+    FileStorage's, those that begin with client_ ClientStorage's.
+    """
+    from ZODB.FileStorage import FileStorage
+    from twins import Twin
+
+    def make(server, **kw):
+        client = {k[7:]: kw.pop(k) for k in list(kw) if k.startswith('client_')}
+        fs = opened(FileStorage(str(tmp_path / 'Python.fs'), **kw))
+        return Twin(storage(server, **client), fs)
+    return make
+
+
 @pytest.fixture(scope='session')
 def zookeeper(root, tmp_path_factory):
     """host:port of a ZooKeeper of our own."""
