@@ -1,6 +1,7 @@
 #include "server/commit_queue.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -10,6 +11,9 @@ enum { ROWS_FIRST = 256 };
 int commit_queue_init(struct commit_queue *q, struct err *e)
 {
 	*q = (struct commit_queue){ .n_rows = ROWS_FIRST };
+	/* so that no client can know which oids share a row; without randomness it is only slower */
+	if (getrandom(&q->seed, sizeof(q->seed), GRND_NONBLOCK) != sizeof(q->seed))
+		q->seed = (uintptr_t)q;
 	q->rows = mem_zalloc(q->n_rows, sizeof(q->rows[0]));
 	if (!q->rows)
 		return err_set(e, ERR_NOMEM, "no memory for the commit queue");
@@ -65,15 +69,19 @@ static void merge_duplicates(struct cq_entry *en)
 	en->n_locks = used;
 }
 
-static struct cq_lock **row_of(struct cq_lock **rows, size_t n_rows, uint64_t oid)
+static struct cq_lock **row_of(
+	const struct commit_queue *q, struct cq_lock **rows, size_t n_rows, uint64_t oid)
 {
-	return &rows[(oid * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (n_rows - 1)];
+	uint64_t x = (oid ^ q->seed) * UINT64_C(0x9e3779b97f4a7c15);
+
+	x = (x ^ x >> 32 ^ q->seed) * UINT64_C(0xbf58476d1ce4e5b9);
+	return &rows[(x >> 32) & (n_rows - 1)];
 }
 
 /* Where the first lock of @oid's FIFO hangs, or where it would. */
 static struct cq_lock **find(struct commit_queue *q, uint64_t oid)
 {
-	struct cq_lock **p = row_of(q->rows, q->n_rows, oid);
+	struct cq_lock **p = row_of(q, q->rows, q->n_rows, oid);
 
 	while (*p && (*p)->oid != oid)
 		p = &(*p)->chain;
@@ -93,7 +101,7 @@ static bool grow(struct commit_queue *q)
 
 		while (l) {
 			struct cq_lock *next = l->chain;
-			struct cq_lock **row = row_of(rows, n, l->oid);
+			struct cq_lock **row = row_of(q, rows, n, l->oid);
 
 			l->chain = *row;
 			*row = l;

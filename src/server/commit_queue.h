@@ -48,6 +48,7 @@ struct commit_queue {
 	pthread_mutex_t lock;
 	struct cq_lock **rows;
 	size_t n_rows; /* a power of two */
+	uint64_t seed;
 	size_t n_fifos;
 	struct cq_entry *first, *last;
 	size_t n_entries;
