@@ -21,6 +21,7 @@ bench:
 	@scripts/setup
 	@scripts/build build-bench --buildtype=release
 	@.venv/bin/python bench/run.py --build build-bench $(BENCH)
+	@.venv/bin/python bench/features.py --build build-bench $(FEATURES)
 
 install: all
 	@meson configure $(BUILD) --prefix='$(abspath $(PREFIX))'
