@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/logfile.h"
+#include "bin/certificates.h"
 #include "bin/discovery.h"
 #include "bin/logging.h"
 #include "bin/options.h"
@@ -29,6 +30,7 @@ enum {
 /* Everything that is open, in the order it was opened. */
 struct run {
 	const struct server_config *config;
+	struct tls_context *tls; /* NULL: connections are not encrypted */
 	struct storages storages;
 	struct listener listener;
 	char timeout_text[32];
@@ -75,7 +77,7 @@ static int start_server(struct run *r, struct err *e)
 		&r->server, &o, &clock_system, r->storages.ids, r->storages.list, r->storages.n, e);
 	if (rc != OK)
 		return rc;
-	return service_start(&r->server, &r->listener, process_cpus(), &r->service, e);
+	return service_start(&r->server, &r->listener, r->tls, process_cpus(), &r->service, e);
 }
 
 static void log_serving(const struct run *r)
@@ -88,7 +90,8 @@ static void log_serving(const struct run *r)
 			r->storages.list[i]->name,
 			r->config->read_only || r->storages.list[i]->read_only ? "read-only"
 									       : "writable");
-	log_emit(LOG_INFO, LOGGER, "zkrunzeo %s listening on %s", ZKZEO_VERSION, address);
+	log_emit(LOG_INFO, LOGGER, "zkrunzeo %s listening on %s%s", ZKZEO_VERSION, address,
+		r->tls ? ", with TLS" : "");
 }
 
 static int start(struct run *r, struct err *e)
@@ -153,9 +156,9 @@ static int wait_for_end(void)
 	}
 }
 
-static int serve(const struct server_config *c, bool test)
+static int serve(const struct server_config *c, struct tls_context *tls, bool test)
 {
-	struct run r = { .config = c };
+	struct run r = { .config = c, .tls = tls };
 	struct err e = ERR_INIT;
 	int status = EXIT_SUCCESS;
 
@@ -186,6 +189,7 @@ static int fail_config(const struct err *e)
 int main(int argc, char **argv)
 {
 	struct server_config *config = NULL;
+	struct tls_context *tls = NULL;
 	struct logging logging = { 0 };
 	struct err e = ERR_INIT;
 	struct options o;
@@ -198,18 +202,19 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	if (server_config_load_with(o.config, &o.overrides, &config, &e) != OK)
 		return fail_config(&e);
-	if (o.action == OPTIONS_CHECK) {
+	if (certificates_load(config->ssl, &tls, &e) != OK) {
+		status = fail_config(&e);
+	} else if (o.action == OPTIONS_CHECK) {
 		printf("%s: the configuration is right\n", o.config ? o.config : "command line");
-		server_config_free(config);
-		return EXIT_SUCCESS;
+		status = EXIT_SUCCESS;
+	} else if (logging_open(&config->eventlog, &logging, &e) != OK) {
+		status = fail_config(&e);
+	} else {
+		process_raise_limits();
+		status = serve(config, tls, o.action == OPTIONS_TEST);
+		logging_close(&logging);
 	}
-	process_raise_limits();
-	if (logging_open(&config->eventlog, &logging, &e) != OK) {
-		server_config_free(config);
-		return fail_config(&e);
-	}
-	status = serve(config, o.action == OPTIONS_TEST);
-	logging_close(&logging);
+	tls_context_free(tls);
 	server_config_free(config);
 	return status;
 }

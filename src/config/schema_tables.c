@@ -20,18 +20,22 @@
 
 static const struct schema_key ssl_keys[] = {
 	{ "certificate", TYPE_DIRPATH, NULL, KEY_REQUIRED, SSL(certificate), NULL,
-		"file with the server's certificate" },
-	{ "key", TYPE_DIRPATH, NULL, 0, SSL(key), NULL, "file with the certificate's key" },
-	{ "password-function", TYPE_STRING, NULL, 0, SSL(password_function), NULL,
-		"dotted name of a Python function that returns the key's password" },
+		"file with the server's certificate, and what is between it and its root" },
+	{ "key", TYPE_DIRPATH, NULL, 0, SSL(key), NULL,
+		"file with the certificate's key; default: the file of the certificate" },
+	{ "password-function", TYPE_STRING, NULL, 0, NO,
+		"is not offered: it names a Python function. 'password-command' takes a program "
+		"that prints the pass phrase",
+		"dotted name of a Python function that returns the key's pass phrase" },
+	{ "password-command", TYPE_STRING, NULL, 0, SSL(password_command), NULL,
+		"shell command that prints the pass phrase of the key" },
 	{ "authenticate", TYPE_STRING, NULL, KEY_REQUIRED, SSL(authenticate), NULL,
-		"file or folder with the clients' certificates, or SIGNED" },
+		"file or folder with the certificates that clients' are checked with, or SIGNED" },
 };
 
 static const struct schema_section ssl_section = {
 	.type = "ssl",
 	KEYS(ssl_keys),
-	.refusal = "is not offered yet: connections are not encrypted",
 	.help = "TLS for the clients' connections",
 };
 

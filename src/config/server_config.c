@@ -71,8 +71,18 @@ static int fill(struct build *b, const char *type, const struct zconfig_node *no
 	return schema_fill(schema_find(type), node, target, &b->c->mem, b->e);
 }
 
+/* Where the key stands, or @otherwise when it is not given. */
+static struct config_place place_of(
+	const struct zconfig_node *section, const char *name, struct config_place otherwise)
+{
+	const struct zconfig_node *key = schema_get(section, name);
+
+	return key ? (struct config_place){ key->file, key->line } : otherwise;
+}
+
 static int build_ssl(struct build *b, const struct zconfig_node *node)
 {
+	struct config_place section;
 	struct config_ssl *ssl;
 
 	if (!node)
@@ -81,6 +91,11 @@ static int build_ssl(struct build *b, const struct zconfig_node *node)
 	if (!ssl)
 		return no_memory(b->e);
 	b->c->ssl = ssl;
+	section = (struct config_place){ node->file, node->line };
+	ssl->certificate_at = place_of(node, "certificate", section);
+	ssl->key_at = place_of(node, "key", ssl->certificate_at);
+	ssl->password_command_at = place_of(node, "password-command", section);
+	ssl->authenticate_at = place_of(node, "authenticate", section);
 	return fill(b, "ssl", node, ssl);
 }
 

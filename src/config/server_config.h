@@ -79,11 +79,17 @@ struct config_zookeeper {
 	size_t monitor_commands_n;
 };
 
+struct config_place {
+	const char *file;
+	int line;
+};
+
 struct config_ssl {
 	const char *certificate;
-	const char *key;
-	const char *password_function;
-	const char *authenticate;
+	const char *key;              /* NULL: in the certificate's file */
+	const char *password_command; /* for the shell; NULL */
+	const char *authenticate;     /* a path, or a word that names no file */
+	struct config_place certificate_at, key_at, password_command_at, authenticate_at;
 };
 
 struct config_eventlog {

@@ -36,8 +36,8 @@ static void join_all(struct service *v)
 		loop_join(&v->workers[i].loop);
 }
 
-int service_start(struct server *s, const struct listener *listener, unsigned n_workers,
-	struct service **ret, struct err *e)
+int service_start(struct server *s, const struct listener *listener, struct tls_context *tls,
+	unsigned n_workers, struct service **ret, struct err *e)
 {
 	struct service *v = mem_zalloc(1, sizeof(*v));
 	int rc = OK;
@@ -49,7 +49,7 @@ int service_start(struct server *s, const struct listener *listener, unsigned n_
 		return err_set(e, ERR_NOMEM, "no memory for %u event loops", n_workers);
 	}
 	for (unsigned i = 0; i < n_workers && rc == OK; i++) {
-		rc = worker_init(&v->workers[i], s, e);
+		rc = worker_init(&v->workers[i], s, tls, e);
 		v->n_workers += rc == OK;
 	}
 	for (unsigned i = 0; i < n_workers && rc == OK; i++)

@@ -5,14 +5,16 @@
 #include "base/compiler.h"
 #include "base/err.h"
 #include "net/listen.h"
+#include "net/tls.h"
 #include "server/server.h"
 #include "server/session.h"
 
 struct service;
 
-/** Serve @s on @listener with @n_workers event loops; both are borrowed until service_stop(). */
-MUST_CHECK int service_start(struct server *s, const struct listener *listener, unsigned n_workers,
-	struct service **ret, struct err *e);
+/** Serve @s on @listener with @n_workers event loops; all are borrowed until service_stop().
+ * @tls  NULL: connections are not encrypted */
+MUST_CHECK int service_start(struct server *s, const struct listener *listener,
+	struct tls_context *tls, unsigned n_workers, struct service **ret, struct err *e);
 
 /**
  * Accept no more, close the connections, those with a voted transaction when they have finished it or

@@ -318,6 +318,13 @@ static void handle_frame(struct session *s, struct slice content)
 		dispatch(s, content);
 }
 
+/* The first record of a TLS client: a handshake, of any version. */
+static bool is_tls(const struct session *s, struct slice in)
+{
+	return s->state == SESSION_HANDSHAKE && in.len >= 2 && in.data[0] == 0x16 &&
+	       in.data[1] == 0x03;
+}
+
 /* Handle the whole messages of @in; returns how many bytes they took. */
 static size_t take_frames(struct session *s, struct slice in)
 {
@@ -332,8 +339,11 @@ static size_t take_frames(struct session *s, struct slice in)
 
 		switch (frame_take(rest, max, &content, &need)) {
 		case FRAME_TOO_BIG:
-			session_fail(s, "a message of %zu bytes: at most %u are allowed here",
-				need - FRAME_HEADER_LEN, max);
+			session_fail(s, "a message of %zu bytes: at most %u are allowed here%s",
+				need - FRAME_HEADER_LEN, max,
+				is_tls(s, rest) ? " (the client speaks TLS, and this server has "
+						  "no <ssl> section)"
+						: "");
 			return in.len;
 		case FRAME_PARTIAL:
 			return used;
@@ -424,7 +434,9 @@ uint64_t session_tick(struct session *s, uint64_t now_us)
 		return UINT64_MAX;
 	if (s->state != SESSION_REGISTERED) {
 		if (now_us >= handshake_end)
-			session_close(s, false);
+			session_fail(s, "it has not %s within %d seconds",
+				s->securing ? "completed the TLS handshake" : "registered",
+				SESSION_HANDSHAKE_S);
 		next = handshake_end;
 	}
 	if (!outq_empty(&s->out)) {

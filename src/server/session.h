@@ -74,6 +74,7 @@ struct session {
 	enum session_state state;
 	enum encoding encoding;
 	bool read_only;
+	bool securing;          /* the connection's TLS handshake is not done (set by the shell) */
 	bool closing;           /* io->close() was called */
 	bool dirty;             /* on the hub's list */
 	bool parsing;           /* handling `in` or new bytes: not to be entered again */

@@ -8,10 +8,48 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/os.h"
+
 enum {
 	IOV_MAX_USED = 64,
 	FILE_PIECE = 64 << 10, /* read from a file in one call */
 };
+
+int transport_init(
+	struct transport *t, int fd, struct tls_context *tls, uint8_t *scratch, struct err *e)
+{
+	*t = (struct transport){ .fd = fd, .scratch = scratch };
+	return tls ? tls_new(tls, fd, &t->tls, e) : OK;
+}
+
+void transport_end(struct transport *t)
+{
+	if (t->tls)
+		tls_close_notify(t->tls);
+	shutdown(t->fd, SHUT_WR);
+}
+
+void transport_fini(struct transport *t)
+{
+	tls_free(t->tls);
+	os_close(t->fd);
+}
+
+int transport_handshake(struct transport *t, struct err *e)
+{
+	return t->tls ? tls_handshake(t->tls, e) : OK;
+}
+
+bool transport_is_ready(const struct transport *t)
+{
+	return !t->tls || tls_is_ready(t->tls);
+}
+
+void transport_waits(const struct transport *t, bool *reading, bool *writing)
+{
+	if (t->tls)
+		tls_waits(t->tls, reading, writing);
+}
 
 static int io_error(struct err *e)
 {
@@ -61,6 +99,39 @@ static int send_memory(struct transport *t, const struct outq *q, size_t *ret_n,
 	return OK;
 }
 
+static int send_file_tls(
+	struct transport *t, int fd, uint64_t off, size_t len, size_t *ret_n, struct err *e)
+{
+	size_t want = len < TRANSPORT_SCRATCH ? len : TRANSPORT_SCRATCH;
+	size_t got;
+	int rc = os_pread(fd, t->scratch, want, off, &got, e);
+
+	if (rc != OK)
+		return rc;
+	if (got < want)
+		return too_short(off + got, len - got, e);
+	return tls_write(t->tls, t->scratch, want, ret_n, e);
+}
+
+/* Small messages share a record. What is repeated after ERR_AGAIN starts with the same bytes. */
+static int send_memory_tls(struct transport *t, const struct outq *q, size_t *ret_n, struct err *e)
+{
+	struct iovec iov[IOV_MAX_USED];
+	int n = outq_iov(q, iov, IOV_MAX_USED);
+	size_t len = 0;
+
+	if (n == 1 || iov[0].iov_len >= TRANSPORT_SCRATCH)
+		return tls_write(t->tls, iov[0].iov_base, iov[0].iov_len, ret_n, e);
+	for (int i = 0; i < n && len < TRANSPORT_SCRATCH; i++) {
+		size_t room = TRANSPORT_SCRATCH - len;
+		size_t take = iov[i].iov_len < room ? iov[i].iov_len : room;
+
+		memcpy(t->scratch + len, iov[i].iov_base, take);
+		len += take;
+	}
+	return tls_write(t->tls, t->scratch, len, ret_n, e);
+}
+
 int transport_send(struct transport *t, const struct outq *q, size_t *ret_n, struct err *e)
 {
 	uint64_t off;
@@ -68,14 +139,38 @@ int transport_send(struct transport *t, const struct outq *q, size_t *ret_n, str
 	int fd;
 
 	if (outq_file_next(q, &fd, &off, &len))
-		return send_file(t, fd, off, len, ret_n, e);
-	return send_memory(t, q, ret_n, e);
+		return (t->tls ? send_file_tls : send_file)(t, fd, off, len, ret_n, e);
+	return (t->tls ? send_memory_tls : send_memory)(t, q, ret_n, e);
+}
+
+/* What comes in one turn: record after record while there is room for a whole one. An error that
+ * follows after bytes is found again by the next call. */
+static int recv_tls(struct transport *t, uint8_t *p, size_t n, size_t *ret_n, struct err *e)
+{
+	size_t got = 0;
+	int rc = OK;
+
+	while (rc == OK && n - got >= TLS_RECORD_MAX) {
+		size_t more;
+
+		rc = tls_read(t->tls, p + got, n - got, &more, e);
+		if (rc == OK && more == 0)
+			break;
+		if (rc == OK)
+			got += more;
+	}
+	if (rc != OK && got == 0)
+		return rc;
+	*ret_n = got;
+	return OK;
 }
 
 int transport_recv(struct transport *t, void *p, size_t n, size_t *ret_n, struct err *e)
 {
 	ssize_t got;
 
+	if (t->tls)
+		return recv_tls(t, p, n, ret_n, e);
 	do
 		got = read(t->fd, p, n);
 	while (got < 0 && errno == EINTR);

@@ -38,7 +38,7 @@ static void on_poll_closed(uv_handle_t *handle)
 {
 	struct conn *c = handle->data;
 
-	close(c->transport.fd);
+	transport_fini(&c->transport);
 	mem_free(c);
 }
 
@@ -49,7 +49,7 @@ static void conn_close(struct conn *c, const char *why)
 	session_closed(c->session, why);
 	c->session = NULL;
 	uv_poll_stop(&c->poll);
-	shutdown(c->transport.fd, SHUT_WR);
+	transport_end(&c->transport);
 	atomic_fetch_sub(&c->w->n_conns, 1);
 	if (!c->close_wanted)
 		uv_close((uv_handle_t *)&c->poll, on_poll_closed);
@@ -74,7 +74,8 @@ static void close_wanted(struct worker *w)
 		struct conn *c = w->closing;
 
 		w->closing = c->next;
-		if (c->session && c->flush && !outq_empty(&c->session->out)) {
+		if (c->session && c->flush && !outq_empty(&c->session->out) &&
+			transport_is_ready(&c->transport)) {
 			c->next = keep;
 			keep = c;
 			continue;
@@ -91,11 +92,14 @@ static void on_poll(uv_poll_t *p, int status, int events);
 
 static void update_events(struct conn *c)
 {
+	bool reading = session_wants_input(c->session);
+	bool writing = !outq_empty(&c->session->out);
 	int want = 0;
 
-	if (session_wants_input(c->session))
+	transport_waits(&c->transport, &reading, &writing);
+	if (reading)
 		want |= UV_READABLE;
-	if (!outq_empty(&c->session->out))
+	if (writing)
 		want |= UV_WRITABLE;
 	if (want == c->events)
 		return;
@@ -112,6 +116,8 @@ static void conn_flush(struct conn *c)
 	struct outq *q = &c->session->out;
 	size_t sent = 0;
 
+	if (!transport_is_ready(&c->transport))
+		return;
 	while (!outq_empty(q) && (!c->close_wanted || c->flush) && sent < WORKER_SEND_BYTES) {
 		struct err e = ERR_INIT;
 		size_t n;
@@ -152,6 +158,23 @@ static void conn_read(struct conn *c)
 	update_events(c);
 }
 
+/* A client that comes and goes is nothing to speak of (T40); one that fails is told of (R11). */
+static void conn_handshake(struct conn *c)
+{
+	struct err e = ERR_INIT;
+	int rc = transport_handshake(&c->transport, &e);
+
+	if (rc == ERR_CLOSED) {
+		conn_close(c, e.text);
+		return;
+	}
+	if (rc == OK)
+		c->session->securing = false;
+	else if (rc != ERR_AGAIN)
+		session_fail(c->session, "%s", e.text);
+	update_events(c);
+}
+
 static void on_poll(uv_poll_t *p, int status, int events)
 {
 	struct conn *c = p->data;
@@ -163,9 +186,14 @@ static void on_poll(uv_poll_t *p, int status, int events)
 		conn_close(c, uv_strerror(status));
 		return;
 	}
-	if (events & UV_WRITABLE)
+	if (!transport_is_ready(&c->transport)) {
+		conn_handshake(c);
+		return;
+	}
+	/* under TLS either may have waited for the other's event */
+	if ((events & UV_WRITABLE) || (c->transport.tls && !outq_empty(&c->session->out)))
 		conn_flush(c);
-	if (c->session && (events & UV_READABLE))
+	if (c->session && ((events & UV_READABLE) || c->transport.tls))
 		conn_read(c);
 }
 
@@ -177,19 +205,23 @@ struct add_msg {
 	char peer[80];
 };
 
+/* The descriptor stays the caller's on failure. */
 static int conn_open(struct worker *w, int fd, const char *peer)
 {
 	struct conn *c = mem_zalloc(1, sizeof(*c));
+	struct err e = ERR_INIT;
 
-	if (!c)
-		return ERR_NOMEM;
-	c->w = w;
-	c->transport.fd = fd;
-	c->io.close = io_close;
-	c->poll.data = c;
-	if (uv_poll_init(&w->loop.uv, &c->poll, fd) != 0) {
+	if (!c || uv_poll_init(&w->loop.uv, &c->poll, fd) != 0) {
 		mem_free(c);
 		return ERR_IO;
+	}
+	c->w = w;
+	c->io.close = io_close;
+	c->poll.data = c;
+	if (transport_init(&c->transport, fd, w->tls, w->read_buf, &e) != OK) {
+		c->transport.fd = -1;
+		uv_close((uv_handle_t *)&c->poll, on_poll_closed);
+		return e.code;
 	}
 	c->session = session_new(&w->hub, &c->io, peer);
 	if (!c->session) {
@@ -198,6 +230,7 @@ static int conn_open(struct worker *w, int fd, const char *peer)
 		atomic_fetch_sub(&w->n_conns, 1);
 		return OK;
 	}
+	c->session->securing = !transport_is_ready(&c->transport);
 	update_events(c);
 	return OK;
 }
@@ -313,11 +346,11 @@ static void io_wake(struct hub_io *io)
 	loop_wake(&CONTAINER_OF(io, struct worker, io)->loop);
 }
 
-int worker_init(struct worker *w, struct server *s, struct err *e)
+int worker_init(struct worker *w, struct server *s, struct tls_context *tls, struct err *e)
 {
 	int rc;
 
-	*w = (struct worker){ .io.wake = io_wake };
+	*w = (struct worker){ .io.wake = io_wake, .tls = tls };
 	w->read_buf = mem_alloc(WORKER_READ_BYTES);
 	if (!w->read_buf)
 		return err_set(e, ERR_NOMEM, "no memory for an event loop");

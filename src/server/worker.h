@@ -10,6 +10,7 @@
 #include "base/compiler.h"
 #include "base/err.h"
 #include "net/loop.h"
+#include "net/tls.h"
 #include "server/hub.h"
 
 struct conn;
@@ -23,11 +24,12 @@ struct worker {
 	struct loop loop;
 	struct hub hub;
 	struct hub_io io;
-	uv_check_t check;     /* after the events of a turn: send what they queued */
-	uv_timer_t timer;     /* hub.wake_us */
-	uint64_t timer_us;    /* what it is set to; 0: not set */
-	struct conn *closing; /* asked to be closed, not yet done */
-	bool draining;        /* close what has no voted transaction; end when all is closed */
+	struct tls_context *tls; /* NULL: connections are not encrypted */
+	uv_check_t check;        /* after the events of a turn: send what they queued */
+	uv_timer_t timer;        /* hub.wake_us */
+	uint64_t timer_us;       /* what it is set to; 0: not set */
+	struct conn *closing;    /* asked to be closed, not yet done */
+	bool draining;           /* close what has no voted transaction; end when all is closed */
 	bool ended;
 	struct hub_msg drain_msg;
 	struct hub_msg cut_msg;
@@ -35,7 +37,9 @@ struct worker {
 	uint8_t *read_buf;
 };
 
-MUST_CHECK int worker_init(struct worker *w, struct server *s, struct err *e);
+/** @tls is borrowed until worker_fini(); NULL: connections are not encrypted */
+MUST_CHECK int worker_init(
+	struct worker *w, struct server *s, struct tls_context *tls, struct err *e);
 MUST_CHECK int worker_start(struct worker *w, unsigned number, struct err *e);
 /** Hand a connected socket over; it is closed when there is no memory. Threads: any. */
 void worker_add(struct worker *w, int fd, const char *peer);

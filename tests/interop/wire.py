@@ -63,12 +63,17 @@ def connect(address):
 
 
 class Wire:
-    """One connection. Messages that are no reply to a call are kept, in order, in .events."""
+    """One connection. Messages that are no reply to a call are kept, in order, in .events.
+
+    `context` is an ssl.SSLContext when the server speaks TLS.
+    """
 
     def __init__(self, address, encoding='Z', register=True, storage='1', read_only=False,
-                 handshake=True):
+                 handshake=True, context=None):
         self.encoding = encoding
         self.socket = connect(address)
+        if context:
+            self.socket = context.wrap_socket(self.socket)
         self.file = self.socket.makefile('rb', 1 << 16)
         self.ids = itertools.count(1)
         self.events = []

@@ -78,6 +78,14 @@ def test_only_one_file_knows_the_zookeeper_library(root, sources):
     assert set(users) <= {'src/zookeeper/session.c'}
 
 
+def test_only_one_file_knows_openssl(root, sources):
+    users = [
+        path.relative_to(root).as_posix()
+        for path in sources('src')
+        if any(name.startswith('openssl/') for _, name in includes(path.read_text()))]
+    assert set(users) <= {'src/net/tls.c'}
+
+
 def test_no_quoted_include_reaches_the_zookeeper_library(root, sources):
     """"zookeeper/x.h" in quotes has to be a header of ours."""
     for path in sources('src'):

@@ -419,7 +419,8 @@ static void test_ssl(void **state)
 	assert_int_equal(ssl->key_at.line, 6);
 	assert_string_equal(ssl->password_command, "cat '/a b' | tail -n 1");
 	assert_int_equal(ssl->password_command_at.line, 7);
-	expect_error(SSL("certificate c"), "t.conf:3: 'authenticate' is missing in <ssl>");
+	expect_error(SSL("certificate c"),
+		"t.conf:3: <ssl> was found without the key 'authenticate', which is required");
 }
 
 static void test_refused_storages(void **state)
@@ -674,6 +675,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_eventlog_without_handlers, free_config),
 		cmocka_unit_test_teardown(test_refused_filestorage, free_config),
 		cmocka_unit_test_teardown(test_refused_zeo, free_config),
+		cmocka_unit_test_teardown(test_ssl, free_config),
 		cmocka_unit_test_teardown(test_refused_storages, free_config),
 		cmocka_unit_test_teardown(test_refused_clients, free_config),
 		cmocka_unit_test_teardown(test_refused_log, free_config),
