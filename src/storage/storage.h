@@ -45,7 +45,8 @@ struct load_req {
 	uint64_t applied;
 	/* out */
 	int rc;    /* 0, ERR_NOKEY (POSKeyError), or a failure with a text */
-	bool none; /* LOAD_BEFORE: the object did not exist yet at tid: the answer is None (T19) */
+	bool none; /* LOAD_BEFORE: the object did not exist yet at tid: the answer is None (T19); end_tid is
+			of its first revision */
 	struct slice data; /* borrowed until done() returns */
 	uint64_t serial;
 	uint64_t end_tid;   /* of the revision that follows, TID_NONE when this one is current */
@@ -256,6 +257,8 @@ struct storage_ops {
 
 	/** The first of @n consecutive oids never handed out before (R10). */
 	uint64_t (*new_oids)(struct storage *s, uint32_t n);
+	/** Is there an object of that oid, or a trace of one? No I/O. */
+	bool (*has_oid)(struct storage *s, uint64_t oid);
 	void (*info)(struct storage *s, struct storage_info *ret);
 	/** Wait for what is queued, stop the writer, save the index, release. Loops are stopped before. */
 	void (*close)(struct storage *s);

@@ -70,6 +70,14 @@ static uint64_t fs_new_oids(struct storage *s, uint32_t n)
 	return atomic_fetch_add(&fs_of(s)->next_oid, n);
 }
 
+static bool fs_has_oid(struct storage *s, uint64_t oid)
+{
+	bool has = index_get(data_file_borrow(&fs_of(s)->data)->index, oid) != 0;
+
+	data_file_return();
+	return has;
+}
+
 static void fs_info(struct storage *s, struct storage_info *ret)
 {
 	struct filestorage *fs = fs_of(s);
@@ -170,6 +178,7 @@ static const struct storage_ops ops = {
 	.abort = fs_abort,
 	.finish = fs_finish,
 	.new_oids = fs_new_oids,
+	.has_oid = fs_has_oid,
 	.info = fs_info,
 	.close = fs_close,
 };

@@ -1,54 +1,9 @@
 #include "storage/mapping/mapping.h"
 
-#include <pthread.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
-#include "codec/tid.h"
-
-/* One lock guards everything. What was stored stays until the storage is closed, so data can be lent
- * out without it. */
-
-struct revision {
-	struct revision *prev; /* older */
-	struct meta *txn;
-	size_t len;
-	uint8_t data[];
-};
-
-/* What is known of a transaction. */
-struct meta {
-	struct meta *next;
-	uint64_t tid;
-	struct buf user;
-	struct buf desc;
-	struct buf ext;
-};
-
-struct object {
-	struct object *chain;
-	uint64_t oid;
-	struct revision *newest;
-};
-
-struct mapping {
-	struct storage base;
-	struct pubchain pubs;
-	const struct clock *clock;
-	pthread_mutex_t lock; /* guards the rest; docs/threads.md */
-	struct object **buckets;
-	size_t n_buckets; /* a power of two */
-	size_t n_objects;
-	struct meta *txns;
-	uint64_t last_tid;
-	uint64_t next_oid;
-	uint64_t size; /* as MappingStorage.getSize() counts */
-};
-
-enum {
-	OBJECT_BYTES = 50,
-	REVISION_BYTES = 100,
-};
+#include "storage/mapping/map.h"
 
 /* T57 */
 /* clang-format off */
@@ -60,19 +15,16 @@ static const char *const interfaces[] = {
 };
 /* clang-format on */
 
-static struct mapping *mapping_of(struct storage *s)
-{
-	return CONTAINER_OF(s, struct mapping, base);
-}
+/* --- objects and revisions --- */
 
-static struct object **bucket(struct mapping *m, uint64_t oid)
+static struct map_object **bucket(struct mapping *m, uint64_t oid)
 {
 	return &m->buckets[(oid * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (m->n_buckets - 1)];
 }
 
-static struct object *find(struct mapping *m, uint64_t oid)
+struct map_object *map_find(struct mapping *m, uint64_t oid)
 {
-	struct object *o = *bucket(m, oid);
+	struct map_object *o = *bucket(m, oid);
 
 	while (o && o->oid != oid)
 		o = o->chain;
@@ -81,9 +33,9 @@ static struct object *find(struct mapping *m, uint64_t oid)
 
 static int grow(struct mapping *m)
 {
-	struct object **old = m->buckets;
+	struct map_object **old = m->buckets;
 	size_t n_old = m->n_buckets;
-	struct object **buckets = mem_zalloc(n_old * 2, sizeof(*buckets));
+	struct map_object **buckets = mem_zalloc(n_old * 2, sizeof(*buckets));
 
 	if (!buckets)
 		return ERR_NOMEM;
@@ -91,7 +43,7 @@ static int grow(struct mapping *m)
 	m->n_buckets = n_old * 2;
 	for (size_t i = 0; i < n_old; i++)
 		while (old[i]) {
-			struct object *o = old[i];
+			struct map_object *o = old[i];
 
 			old[i] = o->chain;
 			o->chain = *bucket(m, o->oid);
@@ -101,10 +53,9 @@ static int grow(struct mapping *m)
 	return OK;
 }
 
-/* The object, made without revisions when there is none. */
-static struct object *find_or_add(struct mapping *m, uint64_t oid)
+struct map_object *map_find_or_add(struct mapping *m, uint64_t oid)
 {
-	struct object *o = find(m, oid);
+	struct map_object *o = map_find(m, oid);
 
 	if (o || (m->n_objects >= m->n_buckets && grow(m) != OK))
 		return o;
@@ -117,10 +68,64 @@ static struct object *find_or_add(struct mapping *m, uint64_t oid)
 	return o;
 }
 
+void map_forget(struct mapping *m, struct map_object *o)
+{
+	struct map_object **p = bucket(m, o->oid);
+
+	while (*p != o)
+		p = &(*p)->chain;
+	*p = o->chain;
+	mem_free(o);
+}
+
+size_t map_txn_after(const struct mapping *m, uint64_t tid)
+{
+	size_t low = 0;
+	size_t high = m->n_txns;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (m->txns[mid]->tid > tid)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low;
+}
+
+void map_revision_unref(struct map_revision *rev)
+{
+	if (rev && atomic_fetch_sub(&rev->refs, 1) == 1)
+		mem_free(rev);
+}
+
+void map_txn_unref(struct map_txn *t)
+{
+	if (!t || atomic_fetch_sub(&t->refs, 1) > 1)
+		return;
+	buf_free(&t->user);
+	buf_free(&t->desc);
+	buf_free(&t->ext);
+	mem_free(t->revs);
+	mem_free(t);
+}
+
+void map_revision_drop(struct map_revision *rev)
+{
+	struct map_txn *t = rev->txn;
+
+	t->revs[rev->slot] = NULL;
+	t->n_live--;
+	rev->txn = NULL;
+	map_revision_unref(rev);
+}
+
 /* --- reading --- */
 
 /* The revision that the request asks for, with its successor's tid; NULL: none. */
-static struct revision *select_revision(struct revision *rev, struct load_req *r, bool *ret_existed)
+static struct map_revision *select_revision(
+	struct map_revision *rev, struct load_req *r, bool *ret_existed)
 {
 	*ret_existed = false;
 	r->end_tid = TID_NONE;
@@ -138,48 +143,76 @@ static struct revision *select_revision(struct revision *rev, struct load_req *r
 	return NULL;
 }
 
+/* A reference to the revision, and what the answer says of it. */
+static struct map_revision *find_revision(struct mapping *m, struct load_req *r, bool *ret_existed)
+{
+	struct map_revision *rev = NULL;
+	struct map_object *o;
+
+	*ret_existed = false;
+	pthread_mutex_lock(&m->lock);
+	o = map_find(m, r->oid);
+	if (o)
+		rev = select_revision(o->newest, r, ret_existed);
+	if (rev) {
+		r->serial = rev->txn->tid;
+		map_revision_ref(rev);
+	}
+	pthread_mutex_unlock(&m->lock);
+	return rev;
+}
+
 static void mapping_load(struct storage *s, struct load_req *r)
 {
-	struct mapping *m = mapping_of(s);
-	struct revision *rev = NULL;
+	struct map_revision *rev = NULL;
 	bool existed = false;
-	struct object *o;
 
 	r->none = false;
 	r->data = slice_of(NULL, 0);
 	r->serial = TID_NONE;
-	pthread_mutex_lock(&m->lock);
-	o = find(m, r->oid);
-	if (o)
-		rev = select_revision(o->newest, r, &existed);
-	pthread_mutex_unlock(&m->lock);
 	r->rc = OK;
-	if (rev) {
-		r->serial = rev->txn->tid;
-		if (r->kind != LOAD_TID)
-			r->data = slice_of(rev->data, rev->len);
-	} else if (existed && r->kind == LOAD_BEFORE) {
+	if (r->kind == LOAD_NEXT)
+		r->rc = err_set(&r->err, ERR_UNSUPPORTED,
+			"a MappingStorage does not offer record_iternext");
+	else
+		rev = find_revision(mapping_of(s), r, &existed);
+	if (rev && r->kind != LOAD_TID)
+		r->data = slice_of(rev->data, rev->len);
+	else if (!rev && existed && r->kind == LOAD_BEFORE)
 		r->none = true;
-	} else {
+	else if (!rev && r->rc == OK)
 		r->rc = ERR_NOKEY;
-	}
 	r->done(r);
+	map_revision_unref(rev);
 }
 
-static void fill_item(struct history_item *it, const struct revision *rev)
+/* A pack may take the transaction away while the answer is written. */
+static bool copy_text(struct slice *ret, const struct buf *b, struct arena *arena)
+{
+	uint8_t *p = arena_alloc(arena, b->len + 1);
+
+	if (!p)
+		return false;
+	if (b->len)
+		memcpy(p, b->data, b->len);
+	*ret = slice_of(p, b->len);
+	return true;
+}
+
+static bool fill_item(struct history_item *it, const struct map_revision *rev, struct arena *arena)
 {
 	it->tid = rev->txn->tid;
 	it->size = rev->len;
-	it->user = buf_slice(&rev->txn->user);
-	it->desc = buf_slice(&rev->txn->desc);
-	it->ext = buf_slice(&rev->txn->ext);
+	return copy_text(&it->user, &rev->txn->user, arena) &&
+	       copy_text(&it->desc, &rev->txn->desc, arena) &&
+	       copy_text(&it->ext, &rev->txn->ext, arena);
 }
 
 static int history_locked(struct mapping *m, struct history_req *r)
 {
-	struct object *o = find(m, r->oid);
-	struct revision *first = o ? o->newest : NULL;
-	struct revision *rev;
+	struct map_object *o = map_find(m, r->oid);
+	struct map_revision *first = o ? o->newest : NULL;
+	struct map_revision *rev;
 	uint32_t n = 0;
 
 	while (first && first->txn->tid > r->applied)
@@ -189,11 +222,10 @@ static int history_locked(struct mapping *m, struct history_req *r)
 	for (rev = first; rev && n < r->size; rev = rev->prev)
 		n++;
 	r->items = arena_alloc(r->arena, (n + 1) * sizeof(r->items[0]));
-	if (!r->items)
-		return err_set(&r->err, ERR_NOMEM, "no memory for a history");
-	for (rev = first; rev && r->n_items < n; rev = rev->prev)
-		fill_item(&r->items[r->n_items++], rev);
-	return OK;
+	for (rev = first; r->items && rev && r->n_items < n; rev = rev->prev)
+		if (!fill_item(&r->items[r->n_items++], rev, r->arena))
+			r->items = NULL;
+	return r->items ? OK : err_set(&r->err, ERR_NOMEM, "no memory for a history");
 }
 
 static void mapping_history(struct storage *s, struct history_req *r)
@@ -208,6 +240,8 @@ static void mapping_history(struct storage *s, struct history_req *r)
 	r->done(r);
 }
 
+/* --- the rest --- */
+
 static uint64_t mapping_new_oids(struct storage *s, uint32_t n)
 {
 	struct mapping *m = mapping_of(s);
@@ -218,6 +252,19 @@ static uint64_t mapping_new_oids(struct storage *s, uint32_t n)
 	m->next_oid += n;
 	pthread_mutex_unlock(&m->lock);
 	return first;
+}
+
+static bool mapping_has_oid(struct storage *s, uint64_t oid)
+{
+	struct mapping *m = mapping_of(s);
+	struct map_object *o;
+	bool has;
+
+	pthread_mutex_lock(&m->lock);
+	o = map_find(m, oid);
+	has = o && o->newest;
+	pthread_mutex_unlock(&m->lock);
+	return has;
 }
 
 static void mapping_info(struct storage *s, struct storage_info *ret)
@@ -233,258 +280,18 @@ static void mapping_info(struct storage *s, struct storage_info *ret)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* --- voting --- */
-
-static int check_record(struct mapping *m, const struct txn_rec *rec, struct conflict *ret,
-	bool *ret_conflict, struct err *e)
-{
-	struct object *o = find(m, rec->oid);
-	uint64_t committed = o && o->newest ? o->newest->txn->tid : TID_NONE;
-
-	if (rec->op != TXN_STORE && rec->op != TXN_CHECK)
-		return err_set(e, ERR_UNSUPPORTED, "a MappingStorage can only store");
-	ret->missing = rec->op == TXN_CHECK && committed == TID_NONE;
-	ret->committed_serial = committed;
-	*ret_conflict = ret->missing || (committed != TID_NONE && committed != rec->serial);
-	/* R10, and the counter must not wrap */
-	if (rec->op == TXN_STORE && rec->oid >= m->next_oid && rec->oid >> 48 != 0xffff)
-		m->next_oid = rec->oid + 1;
-	return OK;
-}
-
-static int add_conflict(struct vote_req *v, const struct conflict *c)
-{
-	struct conflict *all = mem_realloc(v->conflicts, (v->n_conflicts + 1) * sizeof(*all));
-
-	if (!all)
-		return err_set(&v->err, ERR_NOMEM, "no memory for conflicts");
-	all[v->n_conflicts++] = *c;
-	v->conflicts = all;
-	return OK;
-}
-
-static int vote_locked(struct mapping *m, struct vote_req *v)
-{
-	const struct txn *t = v->txn;
-
-	if (t->given_tid != TID_NONE &&
-		(t->given_tid <= m->last_tid || t->given_tid >> 32 == UINT32_MAX))
-		return err_set(&v->err, ERR_INVAL,
-			"tid %016llx is not newer than the last one, or no time",
-			(unsigned long long)t->given_tid);
-	for (size_t i = 0; i < t->n_recs; i++) {
-		const struct txn_rec *rec = &t->recs[i];
-		struct conflict c = {
-			.rec = i, .op = rec->op, .oid = rec->oid, .old_serial = rec->serial
-		};
-		bool found = false;
-		int rc;
-
-		if (rec->dropped)
-			continue;
-		rc = check_record(m, rec, &c, &found, &v->err);
-		if (rc == OK && found)
-			rc = add_conflict(v, &c);
-		if (rc != OK)
-			return rc;
-		if (found && !v->collect)
-			break;
-	}
-	return v->n_conflicts ? ERR_CONFLICT : OK;
-}
-
-static void mapping_vote(struct storage *s, struct vote_req *v)
-{
-	struct mapping *m = mapping_of(s);
-
-	v->conflicts = NULL;
-	v->n_conflicts = 0;
-	pthread_mutex_lock(&m->lock);
-	v->rc = vote_locked(m, v);
-	pthread_mutex_unlock(&m->lock);
-	if (v->rc != OK && v->rc != ERR_CONFLICT) {
-		mem_free(v->conflicts);
-		v->conflicts = NULL;
-		v->n_conflicts = 0;
-	}
-	v->done(v);
-}
-
-static void mapping_abort(struct storage *s, struct txn *t)
-{
-	(void)s;
-	(void)t; /* a vote holds nothing */
-}
-
-/* --- finishing --- */
-
-static void meta_free(struct meta *meta)
-{
-	if (!meta)
-		return;
-	buf_free(&meta->user);
-	buf_free(&meta->desc);
-	buf_free(&meta->ext);
-	mem_free(meta);
-}
-
-static struct meta *meta_of(const struct txn *t, uint64_t tid)
-{
-	struct meta *meta = mem_zalloc(1, sizeof(*meta));
-
-	if (!meta)
-		return NULL;
-	meta->tid = tid;
-	buf_put_slice(&meta->user, buf_slice(&t->user));
-	buf_put_slice(&meta->desc, buf_slice(&t->desc));
-	buf_put_slice(&meta->ext, buf_slice(&t->ext));
-	if (buf_ok(&meta->user) && buf_ok(&meta->desc) && buf_ok(&meta->ext))
-		return meta;
-	meta_free(meta);
-	return NULL;
-}
-
-/* Everything a transaction needs, made before anything of it can be seen. */
-struct prepared {
-	struct meta *meta;
-	struct publication *pub;
-	struct object **objects;
-	struct revision **revisions;
-	size_t n;
-};
-
-static void prepared_free(struct prepared *p)
-{
-	for (size_t i = 0; i < p->n; i++)
-		mem_free(p->revisions[i]);
-	meta_free(p->meta);
-	publication_free(p->pub);
-	mem_free(p->objects);
-	mem_free(p->revisions);
-}
-
-static int prepare_record(struct mapping *m, const struct txn *t, const struct txn_rec *rec,
-	struct buf *scratch, struct prepared *p, struct err *e)
-{
-	struct object *o = find_or_add(m, rec->oid);
-	struct slice data = { NULL, 0 };
-	struct revision *rev;
-	int rc = txn_data(t, rec, scratch, &data, e);
-
-	if (rc != OK)
-		return rc;
-	rev = mem_alloc(sizeof(*rev) + data.len);
-	if (!o || !rev) {
-		mem_free(rev);
-		return err_set(e, ERR_NOMEM, "no memory for an object of %zu bytes", data.len);
-	}
-	rev->txn = p->meta;
-	rev->len = data.len;
-	if (data.len)
-		memcpy(rev->data, data.data, data.len);
-	p->objects[p->n] = o;
-	p->revisions[p->n++] = rev;
-	return OK;
-}
-
-static int prepare(
-	struct mapping *m, const struct txn *t, uint64_t tid, struct prepared *p, struct err *e)
-{
-	struct buf scratch = BUF_INIT(0);
-	int rc = OK;
-
-	p->meta = meta_of(t, tid);
-	p->pub = publication_new((uint32_t)t->n_recs);
-	p->objects = mem_zalloc(t->n_recs + 1, sizeof(p->objects[0]));
-	p->revisions = mem_zalloc(t->n_recs + 1, sizeof(p->revisions[0]));
-	if (!p->meta || !p->pub || !p->objects || !p->revisions)
-		rc = err_set(e, ERR_NOMEM, "no memory for a transaction");
-	for (size_t i = 0; rc == OK && i < t->n_recs; i++)
-		if (!t->recs[i].dropped && t->recs[i].op == TXN_STORE)
-			rc = prepare_record(m, t, &t->recs[i], &scratch, p, e);
-	buf_free(&scratch);
-	return rc;
-}
-
-/* A second store of an object in one transaction takes the place of the first. */
-static void link_revision(struct mapping *m, struct object *o, struct revision *rev)
-{
-	struct revision *old = o->newest;
-
-	if (!old) {
-		m->n_objects++;
-		m->size += OBJECT_BYTES;
-	}
-	if (old && old->txn == rev->txn) {
-		rev->prev = old->prev;
-		m->size -= REVISION_BYTES + old->len;
-		mem_free(old);
-	} else {
-		rev->prev = old;
-	}
-	m->size += REVISION_BYTES + rev->len;
-	o->newest = rev;
-}
-
-static void apply(struct mapping *m, struct prepared *p, struct txn *t)
-{
-	uint32_t n = 0;
-
-	for (size_t i = 0; i < p->n; i++) {
-		struct revision *old = p->objects[i]->newest;
-
-		if (!old || old->txn != p->meta)
-			p->pub->oids[n++] = p->objects[i]->oid;
-		link_revision(m, p->objects[i], p->revisions[i]);
-	}
-	p->n = 0;
-	p->meta->next = m->txns;
-	m->txns = p->meta;
-	m->last_tid = t->tid = p->meta->tid;
-	p->pub->tid = t->tid;
-	p->pub->origin = t->origin;
-	p->pub->n_oids = n;
-	p->pub->size_bytes = m->size;
-	p->pub->length = m->n_objects;
-	pubchain_publish(&m->pubs, p->pub);
-	p->meta = NULL;
-	p->pub = NULL;
-}
-
-static void mapping_finish(struct storage *s, struct txn *t)
-{
-	struct mapping *m = mapping_of(s);
-	struct prepared p = { 0 };
-	struct err e = ERR_INIT;
-	uint64_t tid;
-	int rc;
-
-	pthread_mutex_lock(&m->lock);
-	tid = t->given_tid != TID_NONE ? t->given_tid
-				       : tid_next(clock_wall_us(m->clock), m->last_tid); /* R4 */
-	rc = tid > m->last_tid ? prepare(m, t, tid, &p, &e)
-			       : err_set(&e, ERR_INVAL, "the given tid is not newer than the last");
-	if (rc == OK)
-		apply(m, &p, t);
-	pthread_mutex_unlock(&m->lock);
-	prepared_free(&p);
-	t->done(t, rc, &e);
-}
-
-/* --- opening and closing --- */
-
 static void free_objects(struct mapping *m)
 {
 	for (size_t i = 0; i < m->n_buckets; i++)
 		while (m->buckets[i]) {
-			struct object *o = m->buckets[i];
+			struct map_object *o = m->buckets[i];
 
 			m->buckets[i] = o->chain;
 			while (o->newest) {
-				struct revision *rev = o->newest;
+				struct map_revision *rev = o->newest;
 
 				o->newest = rev->prev;
-				mem_free(rev);
+				map_revision_unref(rev);
 			}
 			mem_free(o);
 		}
@@ -496,13 +303,11 @@ static void mapping_close(struct storage *s)
 
 	pubchain_close(&m->pubs);
 	free_objects(m);
-	while (m->txns) {
-		struct meta *meta = m->txns;
-
-		m->txns = meta->next;
-		meta_free(meta);
-	}
+	for (size_t i = 0; i < m->n_txns; i++)
+		map_txn_unref(m->txns[i]);
 	pthread_mutex_destroy(&m->lock);
+	pthread_mutex_destroy(&m->finish_lock);
+	mem_free(m->txns);
 	mem_free(m->buckets);
 	mem_free((char *)m->base.name);
 	mem_free(m);
@@ -515,6 +320,7 @@ static const struct storage_ops ops = {
 	.abort = mapping_abort,
 	.finish = mapping_finish,
 	.new_oids = mapping_new_oids,
+	.has_oid = mapping_has_oid,
 	.info = mapping_info,
 	.close = mapping_close,
 };
@@ -529,8 +335,7 @@ int mapping_open(const char *name, const struct clock *clock, uint32_t recent_tx
 	m->n_buckets = 64;
 	m->buckets = mem_zalloc(m->n_buckets, sizeof(m->buckets[0]));
 	m->base.name = mem_strdup(name ? name : "MappingStorage");
-	if (!m->buckets || !m->base.name ||
-		pubchain_init(&m->pubs, TID_NONE, recent_txns) != OK) {
+	if (!m->buckets || !m->base.name || pubchain_init(&m->pubs, TID_NONE, recent_txns) != OK) {
 		mem_free(m->buckets);
 		mem_free((char *)m->base.name);
 		mem_free(m);
@@ -541,6 +346,7 @@ int mapping_open(const char *name, const struct clock *clock, uint32_t recent_tx
 	m->clock = clock;
 	m->next_oid = 1;
 	pthread_mutex_init(&m->lock, NULL);
+	pthread_mutex_init(&m->finish_lock, NULL);
 	*ret = &m->base;
 	return OK;
 }
