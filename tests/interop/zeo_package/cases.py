@@ -9,6 +9,7 @@ import ZEO.tests.test_sync
 import ZEO.tests.testConfig
 import ZEO.tests.testConnection
 import ZEO.tests.testConversionSupport
+import ZEO.tests.testssl
 import ZEO.tests.testZEO
 import ZEO.tests.testZEO2
 from ZEO.tests import forker
@@ -59,6 +60,7 @@ CLASSES = (
     ZEO.tests.testZEO.DemoStorageTests,
     ZEO.tests.test_client_side_conflict_resolution.ClientSideConflictResolutionTests,
     ZEO.tests.test_sync.SyncTests,
+    ZEO.tests.testssl.SSLConfigTest,
     FileStorageMsgpackTests,
     ClientConflictResolutionMsgpackTests,
     FileStorageClientConflictResolutionTests,

@@ -10,7 +10,6 @@ ITERATION = 'waits for iteration'
 RESTORE = 'waits for restore'
 BLOBS = 'waits for blobs'
 CONFLICT_RESOLUTION = 'waits for conflict resolution'
-TLS = 'waits for TLS'
 DEMO_STORAGE = 'waits for DemoStorage'
 INVALIDATION_AGE = 'waits for invalidation-age'
 SERVER_OBJECT = "calls Python's server object inside the test's process"
@@ -42,6 +41,7 @@ EXCLUDED = {
         '*.testUndoMultipleConflictResolutionReversed',
         '*.testUndoUnresolvable',
         'FileStorageMsgpackTests.testUndoZombie',
+        'FileStorageSSLTests.testUndoZombie',
         'FileStorageTests.testUndoZombie',
     ),
     PACK: (
@@ -97,12 +97,8 @@ EXCLUDED = {
     CONFLICT_RESOLUTION: (
         'ClientSideConflictResolutionTests.test_client_side',
         'FileStorageMsgpackTests.checkResolve',
+        'FileStorageSSLTests.checkResolve',
         'FileStorageTests.checkResolve',
-    ),
-    TLS: (
-        'FileStorageSSLTests',
-        'SSLConnectionTests',
-        'testZEO.quick_close_doesnt_kill_server',
     ),
     DEMO_STORAGE: (
         'DemoStorageTests',

@@ -7,7 +7,9 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from unittest import mock
@@ -16,6 +18,7 @@ import ZEO._forker
 import ZEO.tests.forker
 import ZEO.tests.testConfig
 from ZEO._forker import ZEOConfig
+from ZEO.tests import testssl
 
 START_TIMEOUT_S = 60  # under a sanitizer on a busy machine
 STOP_TIMEOUT_S = 30
@@ -41,14 +44,22 @@ def _free_port():
             return port
 
 
-def _answers(address):
+def _tls_client():
+    """Lets any server be itself: the tests have several certificates."""
+    context = testssl.client_ssl()
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _answers(address, tls):
     unix = isinstance(address, str)
     with socket.socket(socket.AF_UNIX if unix else
                        socket.AF_INET6 if ':' in address[0] else socket.AF_INET) as s:
         s.settimeout(5)
         try:
             s.connect(address)
-            return len(s.recv(4)) == 4
+            with _tls_client().wrap_socket(s) if tls else s as connection:
+                return len(connection.recv(4)) == 4
         except OSError:
             return False
 
@@ -56,6 +67,15 @@ def _answers(address):
 def _with_blobs(storage_conf, blob_dir):
     return (f'<blobstorage>\nblob-dir {blob_dir}\n{storage_conf}\n</blobstorage>'
             if blob_dir else storage_conf)
+
+
+def _with_password_command(zeo_conf):
+    """A password-function has to run in Python: in one that prints what it returns."""
+    match = re.search(r'password-function (.*)\.(\w+)', zeo_conf)
+    if not match:
+        return zeo_conf
+    code = f'from {match.group(1)} import {match.group(2)} as f; print(f())'
+    return zeo_conf.replace(match.group(), f"password-command '{sys.executable}' -c '{code}'")
 
 
 def _listening_address(zeo_conf):
@@ -94,6 +114,7 @@ class Forker:
             config.__dict__.update(zeo_conf or {})
             zeo_conf = config
         address, text = _listening_address(str(zeo_conf))
+        text = _with_password_command(text)
         process, output = self._start(address, f'{text}\n\n{storage_conf}\n')
         folder = os.getcwd()  # a test may leave it before it stops the server
 
@@ -116,7 +137,7 @@ class Forker:
                                        stdout=out, stderr=out)
         self.processes.append(process)
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not _answers(address):
+        while not _answers(address, '<ssl>' in text):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ServerError(f'the server does not answer at {address}:\n'
                                   f'{output.read_text(errors="replace")}')
