@@ -409,6 +409,17 @@ static void test_checked_and_dropped(void **state)
 	s->ops->close(s);
 }
 
+/* R10: what a client chose itself is not handed out to another. */
+static void test_chosen_oids_are_not_handed_out(void **state)
+{
+	struct storage *s = open_in(*state);
+	uint64_t next = s->ops->new_oids(s, 1);
+
+	commit_one(s, next + 1000, 0, "chosen");
+	assert_int_equal(s->ops->new_oids(s, 1), next + 1001);
+	s->ops->close(s);
+}
+
 static void test_conflicts(void **state)
 {
 	struct storage *s = open_in(*state);
@@ -932,6 +943,7 @@ int main(void)
 		FS_TEST(test_empty_transaction),
 		FS_TEST(test_twice_in_one_transaction),
 		FS_TEST(test_checked_and_dropped),
+		FS_TEST(test_chosen_oids_are_not_handed_out),
 		FS_TEST(test_conflicts),
 		FS_TEST(test_refused_votes),
 		FS_TEST(test_quota),
