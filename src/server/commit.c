@@ -141,11 +141,19 @@ static void list_remove(struct commit **list, struct commit *c)
 		c->next->prev = c->prev;
 }
 
+/* Of the last vote. */
+static void free_results(struct commit *c)
+{
+	mem_free(c->vote.conflicts);
+	mem_free(c->vote.changed_oids);
+	mem_free(c->vote.undo_failures);
+}
+
 static void commit_free(struct commit *c)
 {
 	CHECK(!c->entry.entered);
 	txn_free(c->txn);
-	mem_free(c->vote.conflicts);
+	free_results(c);
 	mem_free(c->entry.locks);
 	mem_free(c);
 }
@@ -259,9 +267,31 @@ static void reply_conflict(struct commit *c, const struct conflict *f)
 	} else if (f->op == TXN_CHECK) {
 		exception_read_conflict(&rep.w.enc, &x);
 	} else {
-		conflict_class(c, f, class_name, sizeof(class_name));
-		x.class_name = class_name;
+		if (f->op == TXN_STORE) { /* a deletion shows no data, and so no class */
+			conflict_class(c, f, class_name, sizeof(class_name));
+			x.class_name = class_name;
+		}
 		exception_conflict(&rep.w.enc, &x);
+	}
+	reply_send(&rep);
+}
+
+static void reply_undo_failed(struct commit *c)
+{
+	const struct vote_req *v = &c->vote;
+	struct reply rep;
+
+	if (!reply_begin_error(&rep, &c->request, "undo is not possible"))
+		return;
+	if (v->n_undo_failures == 0) {
+		exception_undo(&rep.w.enc, v->err.text);
+	} else {
+		exception_undo_begin(&rep.w.enc, (uint32_t)v->n_undo_failures,
+			v->undo_failures[0].oid, v->undo_failures[0].reason);
+		for (size_t i = 0; i < v->n_undo_failures; i++)
+			exception_undo_failure(
+				&rep.w.enc, v->undo_failures[i].oid, v->undo_failures[i].reason);
+		exception_undo_end(&rep.w.enc);
 	}
 	reply_send(&rep);
 }
@@ -285,6 +315,8 @@ static void vote_refused(struct commit *c)
 	}
 	if (c->vote.rc == ERR_CONFLICT)
 		reply_conflict(c, fatal);
+	else if (c->vote.rc == ERR_UNDO)
+		reply_undo_failed(c);
 	else
 		reply_failure(&c->request, c->vote.rc, &c->vote.err, OID_ROOT);
 	end_unfinished(c);
@@ -308,8 +340,11 @@ static void vote_done(struct vote_req *v)
 	}
 	c->state = COMMIT_VOTED;
 	c->txn->state = TXN_VOTED;
+	atomic_fetch_add(&c->ss->stats.conflicts_resolved, v->n_resolved);
 	if (reply_begin(&rep, &c->request)) {
-		enc_list(&rep.w.enc, 0); /* nothing was undone or resolved here */
+		enc_list(&rep.w.enc, (uint32_t)v->n_changed_oids);
+		for (size_t i = 0; i < v->n_changed_oids; i++)
+			enc_id(&rep.w.enc, v->changed_oids[i]);
 		enc_end(&rep.w.enc);
 		reply_send(&rep);
 	}
@@ -330,12 +365,13 @@ static void vote_now(struct commit *c)
 		hub_wake_at(c->hub, c->deadline_us);
 	}
 	watch(c);
-	mem_free(c->vote.conflicts);
+	free_results(c);
 	c->vote = (struct vote_req){
 		.exec = c->hub->exec,
 		.done = vote_done,
 		.txn = c->txn,
 		.collect = c->hub->server->options.client_conflict_resolution,
+		.resolver = c->hub->server->options.resolver,
 	};
 	st->ops->vote(st, &c->vote);
 }
@@ -360,6 +396,12 @@ static void post_granted(struct cq_entry *en)
 	hub_post(c->hub, &c->granted_msg);
 }
 
+/* What it touches is not known before it is granted, or it is not to be mixed with others. */
+static bool needs_whole(const struct txn_rec *rec)
+{
+	return rec->op == TXN_UNDO || rec->op == TXN_RESTORE || rec->op == TXN_DELETE;
+}
+
 static int prepare_locks(struct commit *c, struct err *e)
 {
 	struct txn *t = c->txn;
@@ -369,8 +411,10 @@ static int prepare_locks(struct commit *c, struct err *e)
 		return rc;
 	c->entry.granted_cb = post_granted;
 	c->entry.whole = t->given_tid != TID_NONE;
-	for (size_t i = 0; i < t->n_recs; i++)
+	for (size_t i = 0; i < t->n_recs; i++) {
+		c->entry.whole |= needs_whole(&t->recs[i]);
 		commit_queue_add(&c->entry, t->recs[i].oid, t->recs[i].op != TXN_CHECK);
+	}
 	return OK;
 }
 

@@ -65,6 +65,9 @@ void handle_history(const struct request *r, const struct args *a);
 /* handlers_commit.c */
 void handle_tpc_begin(const struct request *r, const struct args *a);
 void handle_storea(const struct request *r, const struct args *a);
+void handle_undoa(const struct request *r, const struct args *a);
+void handle_restorea(const struct request *r, const struct args *a);
+void handle_delete_object(const struct request *r, const struct args *a);
 void handle_check_current(const struct request *r, const struct args *a);
 void handle_vote(const struct request *r, const struct args *a);
 void handle_tpc_finish(const struct request *r, const struct args *a);

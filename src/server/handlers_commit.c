@@ -1,4 +1,6 @@
 /* Methods of a transaction: docs/protocol.md#commit. They only buffer until vote. */
+#include <string.h>
+
 #include "base/log.h"
 #include "server/commit.h"
 #include "server/dispatch.h"
@@ -161,6 +163,11 @@ static bool arg_serial(const struct request *r, const struct args *a, uint32_t i
 	return true;
 }
 
+static void count_store(const struct request *r)
+{
+	atomic_fetch_add_explicit(&r->session->hs->ss->stats.stores, 1, memory_order_relaxed);
+}
+
 /* Arguments: oid, serial, data, id */
 void handle_storea(const struct request *r, const struct args *a)
 {
@@ -172,8 +179,75 @@ void handle_storea(const struct request *r, const struct args *a)
 	if (!arg_id(r, a, 0, &rec.oid) || !arg_serial(r, a, 1, &rec.serial) ||
 		!arg_bytes(r, a, 2, &data))
 		return;
-	atomic_fetch_add_explicit(&r->session->hs->ss->stats.stores, 1, memory_order_relaxed);
+	count_store(r);
 	add(r, &rec, data);
+}
+
+/* Arguments: oid, serial, data, prev_txn, id. Data may be None: the object is not there any more. */
+void handle_restorea(const struct request *r, const struct args *a)
+{
+	struct txn_rec rec = { .op = TXN_RESTORE, .has_data = !val_is_none(&a->v[2]) };
+	struct slice data = { NULL, 0 };
+
+	if (!check_txn(r, a) || !check_buffering(r))
+		return;
+	if (!arg_id(r, a, 0, &rec.oid) || !arg_id(r, a, 1, &rec.serial) ||
+		(rec.has_data && !arg_bytes(r, a, 2, &data)) ||
+		(!val_is_none(&a->v[3]) && !arg_id(r, a, 3, &rec.prev_txn)))
+		return;
+	count_store(r);
+	add(r, &rec, data);
+}
+
+/* Arguments: oid, serial, id */
+void handle_delete_object(const struct request *r, const struct args *a)
+{
+	struct txn_rec rec = { .op = TXN_DELETE };
+
+	if (!check_txn(r, a) || !check_buffering(r))
+		return;
+	if (!arg_id(r, a, 0, &rec.oid) || !arg_id(r, a, 1, &rec.serial))
+		return;
+	count_store(r);
+	add(r, &rec, slice_of(NULL, 0));
+}
+
+static int base64_digit(uint8_t c)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const char *at = c ? strchr(digits, c) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+/* undoLog's id of a transaction: its tid in base64, 11 digits and a '='. TID_NONE when it is none. */
+static uint64_t decode_undo_id(struct slice s)
+{
+	uint64_t tid = 0;
+
+	if (s.len != 12 || s.data[11] != '=')
+		return TID_NONE;
+	for (size_t i = 0; i < 11; i++) {
+		int d = base64_digit(s.data[i]);
+
+		if (d < 0)
+			return TID_NONE;
+		tid = i < 10 ? tid << 6 | (uint64_t)d : tid << 4 | (uint64_t)d >> 2;
+	}
+	return tid;
+}
+
+/* Arguments: the transaction to undo, id. What names none fails at vote, as one that does not exist. */
+void handle_undoa(const struct request *r, const struct args *a)
+{
+	struct txn_rec rec = { .op = TXN_UNDO };
+	struct slice id;
+
+	if (!check_txn(r, a) || !check_buffering(r) || !arg_str(r, a, 0, &id))
+		return;
+	rec.serial = decode_undo_id(id);
+	add(r, &rec, slice_of(NULL, 0));
 }
 
 /* Arguments: oid, serial, id */

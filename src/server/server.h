@@ -21,6 +21,7 @@
 #define SERVER_LOGGER "ZEO.StorageServer"
 
 struct hub;
+struct resolver;
 
 /** What server_status tells of a storage, in its terms. */
 struct storage_stats {
@@ -45,6 +46,7 @@ struct server_options {
 	bool read_only;
 	bool msgpack;
 	bool client_conflict_resolution;
+	struct resolver *resolver; /* of conflicts at vote; NULL: none */
 	uint64_t transaction_timeout_us;      /* 0: none */
 	const char *transaction_timeout_text; /* as the log shows it, "30" */
 };

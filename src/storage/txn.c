@@ -169,16 +169,44 @@ int txn_set_data(struct txn *t, size_t rec, struct slice data, struct err *e)
 
 int txn_add_voted(struct txn *t, const struct txn_rec *rec, struct slice data, struct err *e)
 {
-	CHECK(t->state == TXN_VOTING);
+	CHECK(t->state == TXN_VOTING && rec->made_of);
 	if (t->n_asked == 0)
 		t->n_asked = t->n_recs;
 	return append(t, rec, data, e);
 }
 
+int txn_place_voted(struct txn *t, struct err *e)
+{
+	struct txn_rec *recs;
+	size_t own = t->n_asked;
+	size_t n = 0;
+
+	if (t->n_asked == 0)
+		return OK;
+	recs = mem_zalloc(t->n_recs, sizeof(*recs));
+	if (!recs)
+		return err_set(
+			e, ERR_NOMEM, "no memory for %zu records of a transaction", t->n_recs);
+	for (size_t i = 0; i < t->n_asked; i++) {
+		recs[n++] = t->recs[i];
+		while (own < t->n_recs && t->recs[own].made_of == i + 1)
+			recs[n++] = t->recs[own++];
+	}
+	CHECK(n == t->n_recs);
+	mem_free(t->recs);
+	t->recs = recs;
+	t->recs_room = n;
+	return OK;
+}
+
 void txn_drop_voted(struct txn *t)
 {
-	if (t->n_asked)
-		t->n_recs = t->n_asked;
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n_recs; i++)
+		if (!t->recs[i].made_of)
+			t->recs[n++] = t->recs[i];
+	t->n_recs = n;
 	t->n_asked = 0;
 }
 

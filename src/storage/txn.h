@@ -46,6 +46,7 @@ struct txn_rec {
 		back_off; /* of the storage, by vote: the data record that has its data, 0: none (the
 			      object is not there any more). Valid while txn.pinned */
 	uint32_t blob;    /* 1 + index in txn->blobs, 0: none */
+	uint32_t made_of; /* of vote's own: 1 + index of the record it was made of, 0: asked for */
 	uint8_t op;       /* enum txn_op */
 	bool has_data;    /* false: None */
 	bool dropped;     /* replaced by a later record of its oid after a conflict */
@@ -134,10 +135,14 @@ MUST_CHECK int txn_add_blob(struct txn *t, const struct txn_rec *rec, struct sli
 /** Vote has other data for the record (a resolved conflict, an undo). @data is copied. Any state but FINISHING. */
 MUST_CHECK int txn_set_data(struct txn *t, size_t rec, struct slice data, struct err *e);
 
-/** A record of vote's own, behind those that were asked for (n_asked is set at the first). State VOTING. */
+/** A record of vote's own, behind those that were asked for (n_asked is set at the first); rec->made_of
+ * must be set. State VOTING. */
 MUST_CHECK int txn_add_voted(
 	struct txn *t, const struct txn_rec *rec, struct slice data, struct err *e);
-/** Drop vote's own records: the vote failed or is repeated. */
+/** Put vote's own records where they are written: each behind the one it was made of. To be called once, when the
+ * vote has succeeded; indices of records do not hold any more. */
+MUST_CHECK int txn_place_voted(struct txn *t, struct err *e);
+/** Drop vote's own records, placed or not: the vote failed or is repeated. */
 void txn_drop_voted(struct txn *t);
 
 /** Is anything written for the record? (Not for a check, nor what was dropped.) */

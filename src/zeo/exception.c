@@ -1,6 +1,10 @@
 #include "zeo/exception.h"
 
+#include "base/bigendian.h"
 #include "base/buf.h"
+#include "base/compiler.h"
+
+#define UNDO_ERROR "ZODB.POSException.UndoError"
 
 static void str(struct enc *en, const char *s)
 {
@@ -66,6 +70,97 @@ void exception_read_only(struct enc *en)
 {
 	begin(en, "ZODB.POSException.ReadOnlyError");
 	enc_tuple(en, 0);
+	enc_end(en);
+	enc_end(en);
+}
+
+void exception_undo(struct enc *en, const char *text)
+{
+	begin(en, UNDO_ERROR);
+	enc_dict(en, 2);
+	str(en, "_reason");
+	str(en, text);
+	str(en, "_oid");
+	enc_none(en);
+	enc_end(en);
+	enc_end(en);
+}
+
+static struct val text_val(const char *s)
+{
+	return (struct val){ .type = VAL_STR, .s = slice_str(s) };
+}
+
+/* The exception object itself, as its class pickles it: a function that makes it of its class and
+ * state. */
+static void undo_error_object(struct enc *en, uint64_t oid, const char *reason)
+{
+	uint8_t id[8];
+	struct val args_items[2] = { text_val(reason),
+		{ .type = VAL_BYTES, .s = slice_of(id, 8) } };
+	struct val args = { .type = VAL_TUPLE, .n = 2, .items = args_items };
+	struct val state_items[] = {
+		text_val("_reason"),
+		args_items[0],
+		text_val("_oid"),
+		args_items[1],
+		text_val("args"),
+		args,
+	};
+	struct val call_args_items[] = {
+		{ .type = VAL_GLOBAL, .s = slice_str("ZODB.POSException\nUndoError") },
+		{ .type = VAL_DICT, .n = ARRAY_LEN(state_items), .items = state_items },
+	};
+	struct val call_items[] = {
+		{ .type = VAL_GLOBAL, .s = slice_str("ZODB.POSException\n_recon") },
+		{ .type = VAL_TUPLE, .n = 2, .items = call_args_items },
+	};
+	struct val call = { .type = VAL_REDUCE, .n = 2, .items = call_items };
+
+	put_be64(id, oid);
+	enc_val(en, &call);
+}
+
+/* An exception in an exception: msgpack has no objects, there it is reduced as all are. */
+static void undo_error(struct enc *en, uint64_t oid, const char *reason)
+{
+	if (en->encoding == ENC_PICKLE) {
+		undo_error_object(en, oid, reason);
+		return;
+	}
+	begin(en, UNDO_ERROR);
+	enc_dict(en, 2);
+	str(en, "_reason");
+	str(en, reason);
+	str(en, "_oid");
+	enc_id(en, oid);
+	enc_end(en);
+	enc_end(en);
+}
+
+void exception_undo_begin(struct enc *en, uint32_t n, uint64_t first_oid, const char *first_reason)
+{
+	begin(en, "ZODB.POSException.MultipleUndoErrors");
+	enc_dict(en, 3);
+	str(en, "_reason");
+	enc_id(en, first_oid);
+	str(en, "_oid");
+	undo_error(en, first_oid, first_reason);
+	str(en, "_errs");
+	enc_list(en, n);
+}
+
+void exception_undo_failure(struct enc *en, uint64_t oid, const char *reason)
+{
+	enc_tuple(en, 2);
+	enc_id(en, oid);
+	undo_error(en, oid, reason);
+	enc_end(en);
+}
+
+void exception_undo_end(struct enc *en)
+{
+	enc_end(en);
 	enc_end(en);
 	enc_end(en);
 }

@@ -24,6 +24,15 @@ void exception_conflict(struct enc *en, const struct exception_conflict *c);
 void exception_read_conflict(struct enc *en, const struct exception_conflict *c);
 /** ReadOnlyError() */
 void exception_read_only(struct enc *en);
+/** UndoError(text): of a whole transaction. */
+void exception_undo(struct enc *en, const char *text);
+/**
+ * MultipleUndoErrors of @n objects, the first one of which is named here, too; @n exception_undo_failure() follow,
+ * then exception_undo_end().
+ */
+void exception_undo_begin(struct enc *en, uint32_t n, uint64_t first_oid, const char *first_reason);
+void exception_undo_failure(struct enc *en, uint64_t oid, const char *reason);
+void exception_undo_end(struct enc *en);
 /** One with a single text: @class_name as "ZODB.POSException.Unsupported". */
 void exception_text(struct enc *en, const char *class_name, const char *text);
 /** builtins.OSError(errno, text), as Python raises it for a full disk. */

@@ -494,8 +494,8 @@ static void test_refused_votes(void **state)
 	t->status = ' ';
 	test_store(t, 1, tid1, "");
 	assert_int_equal(vote_and_abort(s, t), ERR_INVAL);
-	t->recs[0].op = TXN_UNDO;
-	assert_int_equal(vote_and_abort(s, t), ERR_UNSUPPORTED);
+	t->recs[0] = (struct txn_rec){ .op = TXN_UNDO, .serial = tid1 + 1 };
+	assert_int_equal(vote_and_abort(s, t), ERR_UNDO);
 	txn_free(t);
 	s->ops->close(s);
 }

@@ -10,12 +10,26 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
+#include "storage/blob/blob_storage.h"
 #include "storage/filestorage/fs.h"
 #include "storage/filestorage/lock_file.h"
 
 /* T57: what ZODB's FileStorage provides, in the order of its resolution. */
 /* clang-format off */
 static const char *const interfaces[] = {
+	"ZODB.interfaces", "IStorageRestoreable",
+	"ZODB.interfaces", "IStorageIteration",
+	"ZODB.interfaces", "IStorageUndoable",
+	"ZODB.interfaces", "IStorageCurrentRecordIteration",
+	"ZODB.interfaces", "IExternalGC",
+	"ZODB.interfaces", "IStorage",
+	"zope.interface", "Interface",
+	NULL,
+};
+
+static const char *const interfaces_with_blobs[] = {
+	"ZODB.interfaces", "IBlobStorageRestoreable",
+	"ZODB.interfaces", "IBlobStorage",
 	"ZODB.interfaces", "IStorageRestoreable",
 	"ZODB.interfaces", "IStorageIteration",
 	"ZODB.interfaces", "IStorageUndoable",
@@ -87,7 +101,8 @@ static void fs_info(struct storage *s, struct storage_info *ret)
 	*ret = (struct storage_info){
 		.length = index_count(d->index),
 		.size = data_file_end(d),
-		.interfaces = interfaces,
+		.supports_undo = true,
+		.interfaces = s->blobs ? interfaces_with_blobs : interfaces,
 	};
 	data_file_return();
 }
@@ -134,6 +149,7 @@ static void release(struct filestorage *fs)
 	log_writer_free(fs->writer);
 	if (atomic_load(&fs->pubs.newest))
 		pubchain_close(&fs->pubs);
+	blob_dir_close(fs->base.blobs);
 	lock_file_release(fs->lock_fd);
 	pthread_mutex_destroy(&fs->space_lock);
 	pthread_mutex_destroy(&fs->pin_lock);
@@ -177,6 +193,7 @@ static const struct storage_ops ops = {
 	.vote = fs_vote,
 	.abort = fs_abort,
 	.finish = fs_finish,
+	.open_blob = blob_storage_open_blob,
 	.new_oids = fs_new_oids,
 	.has_oid = fs_has_oid,
 	.info = fs_info,
@@ -319,6 +336,8 @@ int filestorage_open(const struct filestorage_options *o, struct storage **ret, 
 	if (rc != OK)
 		goto out;
 	rc = filestorage_core_open(file, o, &s, e);
+	if (rc == OK)
+		rc = fs_blobs_open(fs_of(s), e);
 	if (rc == OK)
 		rc = start_thread(fs_of(s), e);
 	if (rc != OK)

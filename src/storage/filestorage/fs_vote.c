@@ -1,6 +1,9 @@
-/* Votes: serials against the index, quota, space on the disk. Nothing is written. */
+/* Votes: serials against the index, what undo and restore write, quota, space on the disk. Nothing is
+ * written. */
+#include <string.h>
+
 #include "base/mem.h"
-#include "storage/filestorage/fs.h"
+#include "storage/filestorage/fs_vote.h"
 
 enum {
 	VOTE_INLINE = 256,       /* records; larger votes run on the pool */
@@ -18,21 +21,20 @@ static int check_string(const struct buf *b, const char *what, struct err *e)
 
 static int check_op(const struct txn_rec *rec, struct err *e)
 {
-	switch (rec->op) {
-	case TXN_CHECK:
+	if (rec->has_data && rec->data_len == 0)
+		return err_set(e, ERR_INVAL, "a data record of no bytes for object %016llx",
+			(ull)rec->oid);
+	return OK;
+}
+
+/* A revision from behind its transaction could not be seen by anybody. */
+static int check_restored_tid(const struct txn *t, const struct txn_rec *rec, struct err *e)
+{
+	if (rec->op != TXN_RESTORE || rec->serial <= t->given_tid)
 		return OK;
-	case TXN_STORE:
-		if (rec->data_len == 0)
-			return err_set(e, ERR_INVAL, "a data record of no bytes for object %016llx",
-				(ull)rec->oid);
-		return OK;
-	case TXN_RESTORE:
-		return err_set(e, ERR_UNSUPPORTED, "restore is not offered by this server");
-	case TXN_DELETE:
-		return err_set(e, ERR_UNSUPPORTED, "deleteObject is not offered by this server");
-	default:
-		return err_set(e, ERR_UNSUPPORTED, "undo is not offered by this server");
-	}
+	return err_set(e, ERR_INVAL,
+		"restore of object %016llx as of %016llx, after its transaction's tid %016llx",
+		(ull)rec->oid, (ull)rec->serial, (ull)t->given_tid);
 }
 
 /* A tid of the last minute there is would leave none for those that follow. */
@@ -65,9 +67,13 @@ static int check_txn(struct filestorage *fs, const struct txn *t, struct err *e)
 	if (t->status != ' ' && t->status != 'p')
 		return err_set(e, ERR_INVAL, "a transaction of status 0x%02x", t->status);
 	rc = check_given_tid(fs, t, e);
-	for (size_t i = 0; rc == OK && i < t->n_recs; i++)
-		if (!t->recs[i].dropped)
-			rc = check_op(&t->recs[i], e);
+	for (size_t i = 0; rc == OK && i < t->n_recs; i++) {
+		if (t->recs[i].dropped)
+			continue;
+		rc = check_op(&t->recs[i], e);
+		if (rc == OK)
+			rc = check_restored_tid(t, &t->recs[i], e);
+	}
 	return rc;
 }
 
@@ -87,7 +93,7 @@ static int add_conflict(struct vote_req *v, const struct conflict *c)
 static int check_new(
 	const struct txn_rec *rec, struct conflict *c, bool *ret_conflict, struct err *e)
 {
-	if (rec->op == TXN_CHECK)
+	if (rec->op == TXN_CHECK || rec->op == TXN_DELETE)
 		c->missing = *ret_conflict = true;
 	else if (rec->oid > FS_NEW_OID_MAX)
 		return err_set(e, ERR_INVAL, "object id %016llx is too large for a new object",
@@ -95,67 +101,144 @@ static int check_new(
 	return OK; /* as FileStorage: a new object has no serial to compare with */
 }
 
-static int check_serial(struct data_file *d, const struct txn_rec *rec, bool may_block,
-	struct conflict *c, bool *ret_conflict, struct err *e)
+/* The revisions of an object stand in the order of their tids. */
+static int check_restored(const struct txn_rec *rec, uint64_t current, struct err *e)
 {
-	uint64_t off = index_get(d->index, rec->oid);
+	if (rec->serial > current)
+		return OK;
+	return err_set(e, ERR_INVAL,
+		"restore of object %016llx as of %016llx, which is not newer than %016llx",
+		(ull)rec->oid, (ull)rec->serial, (ull)current);
+}
+
+static int check_serial(
+	struct fs_voting *w, const struct txn_rec *rec, struct conflict *c, bool *ret_conflict)
+{
+	uint64_t off = index_get(w->d->index, rec->oid);
 	struct fs_rec_header h;
 	uint64_t back;
 	int rc;
 
 	*ret_conflict = false;
 	if (!off)
-		return check_new(rec, c, ret_conflict, e);
-	rc = fs_read_record(d, off, rec->oid, may_block, &h, &back, e);
+		return check_new(rec, c, ret_conflict, &w->v->err);
+	rc = fs_read_record(w->d, off, rec->oid, w->may_block, &h, &back, &w->v->err);
 	if (rc != OK)
 		return rc;
+	if (rec->op == TXN_RESTORE)
+		return check_restored(rec, h.tid, &w->v->err);
 	c->missing = rec->op == TXN_CHECK && h.plen == 0 && back == 0; /* creation undone */
 	c->committed_serial = c->missing ? TID_NONE : h.tid;
 	*ret_conflict = c->missing || h.tid != rec->serial;
 	return OK;
 }
 
-static int check_serials(struct data_file *d, struct vote_req *v, bool may_block)
+/* ERR_CONFLICT: it stays one. */
+static int resolve(struct fs_voting *w, const struct conflict *c)
 {
-	const struct txn *t = v->txn;
+	if (c->op != TXN_STORE || w->v->collect || !w->v->resolver)
+		return ERR_CONFLICT;
+	return w->may_block ? fs_resolve_store(w, c->rec, c->committed_serial) : ERR_AGAIN;
+}
 
-	for (size_t i = 0; i < t->n_recs; i++) {
-		const struct txn_rec *rec = &t->recs[i];
-		struct conflict c = {
-			.rec = i, .op = rec->op, .oid = rec->oid, .old_serial = rec->serial
-		};
-		bool found;
-		int rc;
+/* What a store, check, restore or deletion has to agree with. ERR_CONFLICT: the vote ends. */
+static int check_record(struct fs_voting *w, size_t i)
+{
+	const struct txn_rec *rec = &w->v->txn->recs[i];
+	struct conflict c = { .rec = i, .op = rec->op, .oid = rec->oid, .old_serial = rec->serial };
+	bool found;
+	int rc = check_serial(w, rec, &c, &found);
 
-		if (rec->dropped)
-			continue;
-		rc = check_serial(d, rec, may_block, &c, &found, &v->err);
-		if (rc == OK && found)
-			rc = add_conflict(v, &c);
+	if (rc == OK && found) {
+		rc = resolve(w, &c);
+		if (rc == ERR_CONFLICT)
+			rc = add_conflict(w->v, &c);
+		if (rc == OK && w->v->n_conflicts && !w->v->collect)
+			rc = ERR_CONFLICT;
+	}
+	if (rc == OK && rec->op == TXN_RESTORE)
+		rc = fs_restore(w, i);
+	return rc;
+}
+
+/* In the order in which they came: what fails first is the answer. */
+static int check_records(struct fs_voting *w)
+{
+	const struct txn *t = w->v->txn;
+	size_t n = t->n_recs; /* without those that undo adds */
+
+	for (size_t i = 0; i < n; i++) {
+		int rc = OK;
+
+		if (t->recs[i].op == TXN_UNDO)
+			rc = fs_undo(w, i);
+		else if (!t->recs[i].dropped)
+			rc = check_record(w, i);
 		if (rc != OK)
 			return rc;
-		if (found && !v->collect)
-			break;
 	}
-	return v->n_conflicts ? ERR_CONFLICT : OK;
+	return w->v->n_conflicts ? ERR_CONFLICT : OK;
+}
+
+int fs_oids_add(struct fs_oids *l, uint64_t oid, struct err *e)
+{
+	if (l->n == l->room) {
+		size_t room = l->room ? l->room * 2 : 16;
+		uint64_t *oids = mem_realloc(l->oids, room * sizeof(*oids));
+
+		if (!oids)
+			return err_set(e, ERR_NOMEM, "no memory for the oids of a transaction");
+		l->oids = oids;
+		l->room = room;
+	}
+	l->oids[l->n++] = oid;
+	return OK;
+}
+
+/* What was undone, then what was resolved: the order of ZEO's answer. */
+static int tell_changed(struct fs_voting *w)
+{
+	for (size_t i = 0; i < w->resolved.n; i++) {
+		int rc = fs_oids_add(&w->undone, w->resolved.oids[i], &w->v->err);
+
+		if (rc != OK)
+			return rc;
+	}
+	w->v->changed_oids = w->undone.oids;
+	w->v->n_changed_oids = w->undone.n;
+	w->v->n_resolved = w->resolved.n;
+	w->undone.oids = NULL;
+	return OK;
 }
 
 /* Reads that do not block borrow the file, those that may keep it. */
 static int check_current(struct filestorage *fs, struct vote_req *v, bool may_block)
 {
-	struct data_file *d = may_block ? data_file_get(&fs->data) : data_file_borrow(&fs->data);
-	int rc = check_serials(d, v, may_block);
+	struct fs_voting w = { .fs = fs, .v = v, .may_block = may_block };
+	int rc;
 
+	w.d = may_block ? data_file_get(&fs->data) : data_file_borrow(&fs->data);
+	rc = check_records(&w);
 	if (may_block)
-		data_file_unref(d);
+		data_file_unref(w.d);
 	else
 		data_file_return();
+	if (rc == OK)
+		rc = txn_place_voted(v->txn, &v->err);
+	if (rc == OK)
+		rc = tell_changed(&w);
+	for (size_t i = 0; i < ARRAY_LEN(w.data); i++)
+		buf_free(&w.data[i]);
+	index_free(w.own);
+	mem_free(w.undone.oids);
+	mem_free(w.resolved.oids);
 	return rc;
 }
 
 /* --- space --- */
 
-/* Bytes it takes, and where in it the last record starts. */
+/* Bytes it takes, and where in it the last record starts that a quota counts: as ZODB, which
+ * lets undo and restore pass. */
 static uint64_t txn_bytes(const struct txn *t, uint64_t *ret_last_start)
 {
 	uint64_t n = FS_TXN_HEADER_LEN + t->user.len + t->desc.len + t->ext.len;
@@ -164,7 +247,8 @@ static uint64_t txn_bytes(const struct txn *t, uint64_t *ret_last_start)
 	for (size_t i = 0; i < t->n_recs; i++) {
 		if (!txn_rec_is_written(&t->recs[i]))
 			continue;
-		*ret_last_start = n;
+		if (!t->recs[i].made_of && t->recs[i].op != TXN_RESTORE)
+			*ret_last_start = n;
 		n += FS_REC_HEADER_LEN + log_writer_body_bytes(&t->recs[i]);
 	}
 	return n + 8;
@@ -277,7 +361,8 @@ static void keep_oids(struct filestorage *fs, const struct txn *t)
 	for (size_t i = 0; i < t->n_recs; i++) {
 		uint64_t next = atomic_load(&fs->next_oid);
 
-		if (t->recs[i].op != TXN_STORE || t->recs[i].oid > FS_NEW_OID_MAX)
+		if ((t->recs[i].op != TXN_STORE && t->recs[i].op != TXN_RESTORE) ||
+			t->recs[i].oid > FS_NEW_OID_MAX)
 			continue;
 		while (next <= t->recs[i].oid &&
 			!atomic_compare_exchange_weak(&fs->next_oid, &next, t->recs[i].oid + 1))
@@ -285,24 +370,62 @@ static void keep_oids(struct filestorage *fs, const struct txn *t)
 	}
 }
 
+/* Nothing of a vote is left. */
+static void reset(struct filestorage *fs, struct vote_req *v)
+{
+	fs_unpin(fs, v->txn);
+	txn_drop_voted(v->txn);
+	mem_free(v->changed_oids);
+	v->changed_oids = NULL;
+	v->n_changed_oids = v->n_resolved = 0;
+}
+
+static void forget_conflicts(struct vote_req *v)
+{
+	mem_free(v->conflicts);
+	v->conflicts = NULL;
+	v->n_conflicts = 0;
+}
+
+static void forget_undo_failures(struct vote_req *v)
+{
+	mem_free(v->undo_failures);
+	v->undo_failures = NULL;
+	v->n_undo_failures = 0;
+}
+
+/* Does it look at more than what is current, and take offsets? */
+static bool needs_file(const struct txn *t)
+{
+	for (size_t i = 0; i < t->n_recs; i++)
+		if (t->recs[i].op == TXN_UNDO || t->recs[i].op == TXN_RESTORE)
+			return true;
+	return false;
+}
+
 /* ERR_AGAIN, when it may not block: nothing is held, ask again from the pool. */
 static int vote(struct filestorage *fs, struct vote_req *v, bool may_block)
 {
 	int rc = check_txn(fs, v->txn, &v->err);
 
-	v->conflicts = NULL;
-	v->n_conflicts = 0;
+	forget_conflicts(v);
+	if (rc == OK && needs_file(v->txn)) {
+		if (!may_block)
+			return ERR_AGAIN;
+		fs_pin(fs, v->txn);
+	}
 	if (rc == OK)
 		rc = check_current(fs, v, may_block);
 	if (rc == OK || rc == ERR_CONFLICT)
 		keep_oids(fs, v->txn);
 	if (rc == OK)
 		rc = reserve(fs, v->txn, may_block, &v->err);
-	if (rc != OK && rc != ERR_CONFLICT) {
-		mem_free(v->conflicts);
-		v->conflicts = NULL;
-		v->n_conflicts = 0;
-	}
+	if (rc != OK)
+		reset(fs, v);
+	if (rc != ERR_CONFLICT)
+		forget_conflicts(v);
+	if (rc != ERR_UNDO)
+		forget_undo_failures(v);
 	return rc;
 }
 
@@ -320,9 +443,20 @@ static void vote_done(struct job *j)
 	v->done(v);
 }
 
+/* The results of an earlier one are the caller's. */
+static void clear_results(struct vote_req *v)
+{
+	v->conflicts = NULL;
+	v->changed_oids = NULL;
+	v->undo_failures = NULL;
+	v->n_conflicts = v->n_changed_oids = v->n_resolved = v->n_undo_failures = 0;
+}
+
 void fs_vote(struct storage *s, struct vote_req *v)
 {
 	v->storage = s;
+	clear_results(v);
+	txn_drop_voted(v->txn); /* of a vote before, when the client has resolved conflicts since */
 	v->rc = v->txn->n_recs > VOTE_INLINE ? ERR_AGAIN : vote(fs_of(s), v, false);
 	if (v->rc != ERR_AGAIN) {
 		v->done(v);
