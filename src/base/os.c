@@ -195,6 +195,30 @@ int os_unlink(const char *path, struct err *e)
 	return OK;
 }
 
+int os_mkdir(const char *path, struct err *e)
+{
+	if (!allowed("mkdir") || mkdir(path, 0777) != 0)
+		return err_sys(e, errno, "cannot make the folder '%s'", path);
+	return OK;
+}
+
+int os_link(const char *from, const char *to, struct err *e)
+{
+	if (allowed("link") && link(from, to) == 0)
+		return OK;
+	if (errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS || errno == EMLINK)
+		return err_set(e, ERR_UNSUPPORTED, "cannot link '%s' to '%s': %s", from, to,
+			strerror(errno));
+	return err_sys(e, errno, "cannot link '%s' to '%s'", from, to);
+}
+
+int os_fchmod(int fd, mode_t mode, struct err *e)
+{
+	if (!allowed("fchmod") || fchmod(fd, mode) != 0)
+		return err_sys(e, errno, "cannot change the mode to %04o", (unsigned)mode);
+	return OK;
+}
+
 int os_sync_dir_of(const char *path, struct err *e)
 {
 	char dir[PATH_MAX];

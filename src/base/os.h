@@ -38,6 +38,11 @@ MUST_CHECK int os_size(int fd, uint64_t *ret_size, struct err *e);
 MUST_CHECK int os_rename(const char *from, const char *to, struct err *e);
 /** ERR_NOENT when there was none. */
 MUST_CHECK int os_unlink(const char *path, struct err *e);
+/** A folder, mode 0777 less the umask. ERR_EXISTS when there is something of that name. */
+MUST_CHECK int os_mkdir(const char *path, struct err *e);
+/** A second name for a file. ERR_UNSUPPORTED where the file system has none, or no more for this file. */
+MUST_CHECK int os_link(const char *from, const char *to, struct err *e);
+MUST_CHECK int os_fchmod(int fd, mode_t mode, struct err *e);
 /** Sync the folder that holds @path, so that a rename or a new file there is durable. */
 MUST_CHECK int os_sync_dir_of(const char *path, struct err *e);
 

@@ -24,6 +24,9 @@
 
 struct blob_dir;
 
+/** Does the storage have that revision? When it cannot tell: true. */
+typedef bool blob_has_fn(void *ctx, uint64_t oid, uint64_t tid);
+
 struct blob_dir_options {
 	const char *path;
 	bool create;    /* start empty although there are blobs, as ZODB's create=True */
@@ -56,6 +59,9 @@ MUST_CHECK int blob_dir_file_path(const struct blob_dir *d, uint64_t oid, uint64
 bool blob_dir_parse_oid(const struct blob_dir *d, const char *path, uint64_t *ret_oid);
 bool blob_dir_parse_file(const char *name, uint64_t *ret_tid);
 
+/** A folder with all that is in it. */
+MUST_CHECK int blob_dir_remove_tree(const char *path, struct err *e);
+
 /** A name in tmp for an upload, not used before. Nothing is made. Does not block. */
 MUST_CHECK int blob_dir_new_name(struct blob_dir *d, char *out, size_t room, struct err *e);
 
@@ -76,6 +82,11 @@ MUST_CHECK int blob_dir_open_file(struct blob_dir *d, uint64_t oid, uint64_t tid
 /** Is there one? */
 bool blob_dir_has_file(struct blob_dir *d, uint64_t oid, uint64_t tid);
 
+/** Remove the file of a revision, and the folders that are empty then. Fine when there is none. */
+MUST_CHECK int blob_dir_remove_file(struct blob_dir *d, uint64_t oid, uint64_t tid, struct err *e);
+/** The folders of an object that are empty; others may be adding to them. */
+void blob_dir_prune(struct blob_dir *d, uint64_t oid);
+
 /**
  * A second name for the blob of a revision, for the transaction that undoes back to it: in tmp, to be given to
  * txn_set_blob().
@@ -87,10 +98,9 @@ MUST_CHECK int blob_dir_copy(struct blob_dir *d, uint64_t oid, uint64_t tid, cha
 /**
  * After a start, before anything is voted: what an earlier life left in tmp goes, and with it the files of
  * revisions that did not become durable. Takes time for what was under way then, not for what is stored.
- * @has  does the storage have that revision? When it cannot tell: true.
  */
-MUST_CHECK int blob_dir_recover(struct blob_dir *d,
-	bool (*has)(void *ctx, uint64_t oid, uint64_t tid), void *ctx, struct err *e);
+MUST_CHECK int blob_dir_recover(
+	struct blob_dir *d, blob_has_fn *has, void *ctx, struct err *e);
 
 /** For each revision's file in the folder, in no order; @take may remove it, and returns 0 to go on. */
 MUST_CHECK int blob_dir_walk(struct blob_dir *d,

@@ -1,6 +1,6 @@
 /* ZODB's BlobStorage: blobs for a storage that has none of its own, in a folder beside it.
  *
- * A FileStorage is given its folder by filestorage_options.blobs instead, also within <blobstorage>: it knows
+ * A FileStorage is given its folder by filestorage_options.blob_dir instead, also within <blobstorage>: it knows
  * which revisions an undo and a pack concern. */
 #ifndef BLOB_BLOB_STORAGE_H
 #define BLOB_BLOB_STORAGE_H

@@ -21,4 +21,15 @@
  */
 MUST_CHECK int blob_txn_vote(struct blob_dir *d, struct txn *t, struct err *e);
 
+/**
+ * Give a record of the transaction a blob.
+ * @path  of a complete file in the folder's tmp; becomes the transaction's, also on failure
+ * Returns 0 or ERR_NOMEM.
+ */
+MUST_CHECK int blob_txn_attach(struct txn *t, size_t rec, const char *path, struct err *e);
+
+/** Before a vote: ZEO's server stores blobs after everything else, the last one first (T52). Indices of records do not
+ * hold any more. */
+MUST_CHECK int blob_txn_order(struct txn *t, struct err *e);
+
 #endif

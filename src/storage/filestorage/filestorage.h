@@ -20,6 +20,7 @@ struct filestorage_options {
 	const char *path;     /* of the data file */
 	bool create;          /* start empty although a file is there, as ZODB's create=True */
 	bool read_only;       /* no lock file, nothing is written; the file must exist */
+	const char *blob_dir; /* folder of the blobs, NULL: none are kept */
 	uint64_t quota_bytes; /* 0: none */
 	uint32_t recent_txns; /* invalidation-queue-size */
 	const struct clock *clock;

@@ -103,6 +103,17 @@ void fs_abort(struct storage *s, struct txn *t);
 /** What the vote of @t reserved is free again; env.settle of the log writer. */
 void fs_settle(void *ctx, struct txn *t, int rc);
 
+/** The folder of blobs, where the options name one; what an earlier life left there goes. */
+MUST_CHECK int fs_blobs_open(struct filestorage *fs, struct err *e);
+/** Is there a record of that revision? When the file cannot be read: true. blob_has_fn. */
+bool fs_has_revision(void *fs, uint64_t oid, uint64_t tid);
+/** The last step of a vote but for the space: the transaction's blobs. On the pool. */
+MUST_CHECK int fs_vote_blobs(struct filestorage *fs, struct txn *t, struct err *e);
+/** A TXN_BACK of an undo, the @rec-th record: gets a copy of the blob of the revision it goes back to, if that has
+ * one. The transaction is pinned. On the pool. */
+MUST_CHECK int fs_undo_blob(struct filestorage *fs, struct data_file *d, struct txn *t, size_t rec,
+	struct err *e);
+
 /** Index, recovery, publications: fills in a new storage. */
 MUST_CHECK int fs_recover(struct filestorage *fs, struct err *e);
 /** Save the index of a storage with a path. */
