@@ -59,7 +59,7 @@ int fs_resolve_store(struct fs_voting *w, size_t i, uint64_t committed_serial)
 	if (rc == OK)
 		rc = txn_set_data(t, i, buf_slice(&w->data[1]), &w->v->err);
 	if (rc == OK)
-		rc = fs_oids_add(&w->resolved, rec->oid, &w->v->err);
+		rc = fs_oid_list_add(&w->resolved, rec->oid, &w->v->err);
 	buf_free(&spilled);
 	return rc;
 }

@@ -74,7 +74,7 @@ static int index_made(struct fs_voting *w, size_t first)
 
 		rc = index_record(w, i);
 		if (rc == OK && !again)
-			rc = fs_oids_add(&w->undone, oid, &w->v->err);
+			rc = fs_oid_list_add(&w->undone, oid, &w->v->err);
 	}
 	return rc;
 }

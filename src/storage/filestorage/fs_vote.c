@@ -180,7 +180,7 @@ static int check_records(struct fs_voting *w)
 	return w->v->n_conflicts ? ERR_CONFLICT : OK;
 }
 
-int fs_oids_add(struct fs_oids *l, uint64_t oid, struct err *e)
+int fs_oid_list_add(struct fs_oid_list *l, uint64_t oid, struct err *e)
 {
 	if (l->n == l->room) {
 		size_t room = l->room ? l->room * 2 : 16;
@@ -199,7 +199,7 @@ int fs_oids_add(struct fs_oids *l, uint64_t oid, struct err *e)
 static int tell_changed(struct fs_voting *w)
 {
 	for (size_t i = 0; i < w->resolved.n; i++) {
-		int rc = fs_oids_add(&w->undone, w->resolved.oids[i], &w->v->err);
+		int rc = fs_oid_list_add(&w->undone, w->resolved.oids[i], &w->v->err);
 
 		if (rc != OK)
 			return rc;

@@ -4,7 +4,7 @@
 
 #include "storage/filestorage/fs.h"
 
-struct fs_oids {
+struct fs_oid_list {
 	uint64_t *oids; /* mem_alloc()ed */
 	size_t n;
 	size_t room;
@@ -18,14 +18,14 @@ struct fs_voting {
 	/* For undo: the records of the transaction so far, oid -> 1 + number of the newest; NULL until the first
 	 * undo. */
 	struct index *own;
-	struct index *failed;  /* of the undo at hand: oid -> 1 + index in v->undo_failures */
-	size_t n_indexed;      /* of the records that were asked for */
-	struct fs_oids undone; /* what the client is told */
-	struct fs_oids resolved;
+	struct index *failed;      /* of the undo at hand: oid -> 1 + index in v->undo_failures */
+	size_t n_indexed;          /* of the records that were asked for */
+	struct fs_oid_list undone; /* what the client is told */
+	struct fs_oid_list resolved;
 	struct buf data[3]; /* records at hand */
 };
 
-MUST_CHECK int fs_oids_add(struct fs_oids *l, uint64_t oid, struct err *e);
+MUST_CHECK int fs_oid_list_add(struct fs_oid_list *l, uint64_t oid, struct err *e);
 
 /**
  * TXN_UNDO, the @i-th record: adds what is to be written for it to the transaction, which is pinned.
