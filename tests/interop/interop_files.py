@@ -13,3 +13,12 @@ def fstest(path):
     except tool.FormatError as e:
         return [str(e)]
     return []
+
+
+def fsrefs(path):
+    """What ZODB's fsrefs has to say against a file."""
+    from ZODB.scripts import fsrefs as tool
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        tool.main(str(path))
+    return out.getvalue()

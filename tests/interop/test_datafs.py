@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import io
 import random
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ from ZODB.serialize import referencesf
 from ZODB.tests.MinPO import MinPO
 from ZODB.tests.StorageTestBase import zodb_pickle
 
-from interop_files import fstest
+from interop_files import fsrefs, fstest
 from wire import MAX_TID, Z64, Wire, p64, u64
 
 module = sys.modules['ZODB.FileStorage.FileStorage']  # the package has a class of that name
@@ -209,14 +208,6 @@ def transactions(path):
               [(r.oid, r.tid, r.data, r.data_txn) for r in t]) for t in fs.iterator()]
     fs.close()
     return found
-
-
-def fsrefs(path):
-    from ZODB.scripts import fsrefs as tool
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        tool.main(str(path))
-    return out.getvalue()
 
 
 def test_written_on(server, copy):

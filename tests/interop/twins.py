@@ -5,6 +5,8 @@ import base64
 import collections
 import io
 import os
+import pathlib
+import re
 
 from ZEO.Exceptions import ServerException
 from ZODB._compat import HIGHEST_PROTOCOL
@@ -14,7 +16,7 @@ from ZODB.POSException import POSKeyError
 from ZODB.serialize import referencesf
 from zodbpickle.pickle import Pickler
 
-from wire import Z64, p64, u64
+from wire import Z64, WireError, p64, u64
 
 # Operations of a transaction.
 Store = collections.namedtuple('Store', 'oid serial data')
@@ -146,13 +148,26 @@ def outcome(f, *args):
     try:
         return f(*args)
     except Exception as e:
-        e = _original(e)
-        return type(e).__name__, str(e)
+        return _shown(e)
+
+
+def _shown(e):
+    e = _original(e)
+    # a missing blob is told with a path: what is before the oid's folder is not compared
+    return type(e).__name__, re.sub(r'(No blob file at ).*?(?=/0x)', r'\1', str(e))
+
+
+def asked(w, *call):
+    """A server's answer to a Wire, as outcome() has it."""
+    try:
+        return w.call(*call)
+    except WireError as e:
+        return _shown(e)
 
 
 def _original(e):
-    """What the server raised, where ZEO's client has no class for it."""
-    if not isinstance(e, ServerException):
+    """What the server raised, where the client has no class for it."""
+    if not isinstance(e, (ServerException, WireError)):
         return e
     name, state = e.args
     cls = _class(*name.rsplit('.', 1))
@@ -234,6 +249,14 @@ def tids_of(path):
     return [t.tid for t in parse_file(path)]
 
 
+def blob_files(folder):
+    """{file: content} of a blob directory, temporary files and locks aside."""
+    found = {}
+    for path in pathlib.Path(folder).rglob('*.blob'):
+        found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
+
+
 def oids(n, first=1):
     return [p64(i) for i in range(first, first + n)]
 
@@ -265,9 +288,9 @@ class Twin:
     def undo(self, *tids, **kw):
         return self.commit(*map(Undo, tids), **kw)
 
-    def pack(self, t, gc=None):
-        """What both say of it; gc as the server is configured."""
-        result = outcome(self.client.pack, t)
-        expected = outcome(self.fs.pack, t, referencesf, gc)
+    def pack(self, t, client=None):
+        """What both say of it."""
+        result = outcome((client or self.client).pack, t)
+        expected = outcome(self.fs.pack, t, referencesf)
         assert result == expected
         return result
