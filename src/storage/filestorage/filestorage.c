@@ -101,6 +101,7 @@ static void fs_info(struct storage *s, struct storage_info *ret)
 	*ret = (struct storage_info){
 		.length = index_count(d->index),
 		.size = data_file_end(d),
+		.supports_record_iternext = true,
 		.supports_undo = true,
 		.interfaces = s->blobs ? interfaces_with_blobs : interfaces,
 	};
@@ -193,6 +194,11 @@ static const struct storage_ops ops = {
 	.vote = fs_vote,
 	.abort = fs_abort,
 	.finish = fs_finish,
+	.iter_open = fs_iter_open,
+	.iter_records = fs_iter_records,
+	.iter_next = fs_iter_next,
+	.iter_close = fs_iter_close,
+	.changes = fs_changes,
 	.open_blob = blob_storage_open_blob,
 	.new_oids = fs_new_oids,
 	.has_oid = fs_has_oid,

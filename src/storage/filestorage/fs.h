@@ -14,6 +14,7 @@
 #include "storage/filestorage/filestorage.h"
 #include "storage/filestorage/format.h"
 #include "storage/filestorage/log_writer.h"
+#include "storage/filestorage/scan.h"
 #include "storage/storage.h"
 
 /** The largest oid a new object may have: ids above leave no room for those that follow (R10). */
@@ -102,6 +103,31 @@ void fs_vote(struct storage *s, struct vote_req *v);
 void fs_abort(struct storage *s, struct txn *t);
 /** What the vote of @t reserved is free again; env.settle of the log writer. */
 void fs_settle(void *ctx, struct txn *t, int rc);
+
+/** The transactions of a storage from one tid to another, and their records; as storage_ops says. */
+MUST_CHECK int fs_iter_open(struct storage *s, uint64_t start, uint64_t stop,
+	struct storage_iter **ret, struct err *e);
+MUST_CHECK int fs_iter_records(
+	struct storage_iter *txns, struct storage_iter **ret, struct err *e);
+void fs_iter_next(struct iter_req *r);
+void fs_iter_close(struct storage *s, struct storage_iter *it);
+
+/** A growing list of oids. Starts as zeros; mem_free() its oids. */
+struct fs_changed {
+	uint64_t *oids;
+	size_t n;
+	size_t room;
+};
+
+void fs_changes(struct storage *s, struct changes_req *r);
+/** The header of the transaction that ends at *@pos, which moves to its start. ERR_CORRUPT, ERR_IO. */
+MUST_CHECK int fs_scan_before(
+	struct scan *s, uint64_t *pos, struct fs_txn_header *ret, struct err *e);
+/** Append the oids of the transaction at @off. */
+MUST_CHECK int fs_list_oids(struct scan *s, uint64_t off, const struct fs_txn_header *h,
+	struct fs_changed *l, struct err *e);
+/** Sort, and leave each once. */
+void fs_changed_unique(struct fs_changed *l);
 
 /** The folder of blobs, where the options name one; what an earlier life left there goes. */
 MUST_CHECK int fs_blobs_open(struct filestorage *fs, struct err *e);

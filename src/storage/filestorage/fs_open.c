@@ -1,9 +1,7 @@
 /* Opening: index, recovery, the publications of the last transactions. */
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "base/bigendian.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "storage/filestorage/fs.h"
@@ -85,105 +83,10 @@ static int write_magic(struct filestorage *fs, struct err *e)
 
 /* --- publications of the last transactions (T55) --- */
 
-struct oid_list {
-	uint64_t *oids;
-	uint32_t n;
-	uint32_t room;
-};
-
-static int list_add(struct oid_list *l, uint64_t oid, struct err *e)
-{
-	if (l->n == l->room) {
-		uint32_t room = l->room ? l->room * 2 : 256;
-		uint64_t *oids = mem_realloc(l->oids, room * sizeof(*oids));
-
-		if (!oids)
-			return err_set(e, ERR_NOMEM, "no memory for the last invalidations");
-		l->oids = oids;
-		l->room = room;
-	}
-	l->oids[l->n++] = oid;
-	return OK;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a;
-	uint64_t y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static void list_unique(struct oid_list *l)
-{
-	uint32_t used = 0;
-
-	if (l->n)
-		qsort(l->oids, l->n, sizeof(l->oids[0]), by_value);
-	for (uint32_t i = 0; i < l->n; i++)
-		if (used == 0 || l->oids[used - 1] != l->oids[i])
-			l->oids[used++] = l->oids[i];
-	l->n = used;
-}
-
-static int list_records(struct scan *s, uint64_t start, const struct fs_txn_header *h,
-	struct oid_list *l, struct err *e)
-{
-	uint64_t at = start + fs_txn_header_size(h);
-	uint64_t end = start + h->tlen;
-	int rc = OK;
-
-	l->n = 0;
-	while (rc == OK && h->status != 'u' && at < end) {
-		struct fs_rec_header r;
-		const uint8_t *p;
-
-		rc = scan_get(s, at, FS_REC_HEADER_LEN, &p, e);
-		if (rc != OK)
-			break;
-		fs_rec_header_get(p, &r);
-		if (r.plen > end - at || fs_rec_size(&r) > end - at)
-			return err_set(e, ERR_CORRUPT,
-				"damaged at %llu: a record that is longer than its transaction",
-				(ull)at);
-		rc = list_add(l, r.oid, e);
-		at += fs_rec_size(&r);
-	}
-	list_unique(l);
-	return rc;
-}
-
-/* The transaction that ends at *pos; moves *pos to its start. */
-static int read_back(
-	struct scan *s, uint64_t *pos, struct oid_list *l, uint64_t *ret_tid, struct err *e)
-{
-	struct fs_txn_header h;
-	const uint8_t *p;
-	uint64_t tlen;
-	int rc = scan_get(s, *pos - 8, 8, &p, e);
-
-	if (rc != OK)
-		return rc;
-	tlen = get_be64(p);
-	if (*pos < FS_FIRST_TXN + 8 || tlen > *pos - 8 - FS_FIRST_TXN)
-		return err_set(e, ERR_CORRUPT, "damaged at %llu: no transaction ends there",
-			(ull)(*pos - 8));
-	*pos -= tlen + 8;
-	rc = scan_get(s, *pos, FS_TXN_HEADER_LEN, &p, e);
-	if (rc != OK)
-		return rc;
-	fs_txn_header_get(p, &h);
-	if (h.tlen != tlen || tlen < fs_txn_header_size(&h))
-		return err_set(e, ERR_CORRUPT,
-			"damaged at %llu: the lengths of a transaction differ", (ull)*pos);
-	*ret_tid = h.tid;
-	return list_records(s, *pos, &h, l, e);
-}
-
 static int seed_one(
-	struct filestorage *fs, const struct oid_list *l, uint64_t tid, uint64_t end, struct err *e)
+	struct filestorage *fs, const struct fs_changed *l, uint64_t tid, uint64_t end, struct err *e)
 {
-	struct publication *p = publication_new(l->n);
+	struct publication *p = publication_new((uint32_t)l->n);
 
 	if (!p)
 		return err_set(e, ERR_NOMEM, "no memory for the last invalidations");
@@ -199,19 +102,24 @@ static int seed_one(
 static int seed(struct filestorage *fs, uint64_t end, struct err *e)
 {
 	struct scan s = { 0 };
-	struct oid_list l = { 0 };
+	struct fs_changed l = { 0 };
 	uint64_t pos = end;
 	uint64_t newer = TID_MAX;
 	int rc = scan_open(&s, atomic_load(&fs->data)->disk, end, e);
 	for (uint32_t n = 0; rc == OK && n < fs->options.recent_txns && pos > FS_FIRST_TXN; n++) {
 		uint64_t txn_end = pos;
-		uint64_t tid = TID_NONE;
-		rc = read_back(&s, &pos, &l, &tid, e);
-		if (rc == OK && tid >= newer)
+		struct fs_txn_header h = { 0 };
+
+		rc = fs_scan_before(&s, &pos, &h, e);
+		if (rc == OK && h.tid >= newer)
 			break; /* ZODB lets tids go back with a warning; a queue cannot reach past that */
-		newer = tid;
+		newer = h.tid;
+		l.n = 0;
 		if (rc == OK)
-			rc = seed_one(fs, &l, tid, txn_end, e);
+			rc = fs_list_oids(&s, pos, &h, &l, e);
+		fs_changed_unique(&l);
+		if (rc == OK)
+			rc = seed_one(fs, &l, h.tid, txn_end, e);
 	}
 	mem_free(l.oids);
 	scan_close(&s);
