@@ -262,7 +262,7 @@ static int protocol_error(struct tls *t, struct err *e)
 	return err_set(e, ERR_FORMAT, "TLS: %s", reason_of(cause, room, sizeof(room)));
 }
 
-/* Turn what OpenSSL returned into ours; ERR_CLOSED: the client's end. */
+/* Turn what OpenSSL returned into ours. */
 static int result(struct tls *t, int ret, int errnum, enum wait *wait, struct err *e)
 {
 	if (t->cause)
@@ -275,10 +275,11 @@ static int result(struct tls *t, int ret, int errnum, enum wait *wait, struct er
 		*wait = WAIT_READ;
 		return ERR_AGAIN;
 	case SSL_ERROR_ZERO_RETURN:
-		return ERR_CLOSED;
+		return err_set(e, ERR_CLOSED, "TLS: the client has left");
 	case SSL_ERROR_SYSCALL:
 		t->broken = true;
-		return errnum ? err_set(e, ERR_IO, "%s", strerror(errnum)) : ERR_CLOSED;
+		return errnum ? err_set(e, ERR_IO, "TLS: %s", strerror(errnum))
+			      : err_set(e, ERR_CLOSED, "TLS: the client has left");
 	default:
 		t->broken = true;
 		t->cause = ERR_get_error();
