@@ -310,11 +310,14 @@ void pm_op_persid(struct pickle_machine *m)
 {
 	struct slice line;
 
-	if (!(m->flags & PICKLE_KEEP_GLOBALS))
+	if (!(m->flags & PICKLE_KEEP_GLOBALS)) {
 		pm_fail(m, ERR_FORMAT, "a persistent reference has no place here");
-	else if (pm_line(m, &line)) {
+	} else if (!pm_line(m, &line)) {
+		return;
+	} else if (m->flags & PICKLE_EXACT) { /* zodbpickle names it in bytes */
+		pm_push_bytes(m, line);
+		pm_collect(m, VAL_PERSID, 1);
+	} else {
 		pm_push_py2_str(m, line);
-		if (m->flags & PICKLE_EXACT)
-			pm_collect(m, VAL_PERSID, 1);
 	}
 }
