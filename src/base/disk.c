@@ -2,18 +2,30 @@
 
 #include <stdatomic.h>
 
+#include "base/file_map.h"
 #include "base/mem.h"
 #include "base/os.h"
 
 struct real_file {
 	struct disk_file base;
 	int fd;
+	struct file_map *map; /* NULL: no memory for one */
+	/* Bytes that are known to be in the file: behind its end a mapped page has zeros. */
+	atomic_uint_fast64_t size;
 	atomic_bool no_nowait; /* its file system cannot; found by the first read */
 };
 
 static int fd_of(struct disk_file *f)
 {
 	return CONTAINER_OF(f, struct real_file, base)->fd;
+}
+
+static void raise_size(struct real_file *r, uint64_t to)
+{
+	uint64_t size = atomic_load_explicit(&r->size, memory_order_relaxed);
+
+	while (size < to && !atomic_compare_exchange_weak(&r->size, &size, to))
+		;
 }
 
 static int real_pread(struct disk_file *f, void *p, size_t n, uint64_t off, bool may_block,
@@ -24,7 +36,16 @@ static int real_pread(struct disk_file *f, void *p, size_t n, uint64_t off, bool
 
 	if (may_block || atomic_load_explicit(&r->no_nowait, memory_order_relaxed))
 		return os_pread(r->fd, p, n, off, ret_n, e);
+	if (r->map && off + n <= atomic_load_explicit(&r->size, memory_order_relaxed) &&
+		file_map_read(r->map, p, n, off)) {
+		*ret_n = n;
+		return OK;
+	}
 	rc = os_pread_nowait(r->fd, p, n, off, ret_n, e);
+	if (rc == OK && r->map) {
+		file_map_seen(r->map, off, *ret_n);
+		raise_size(r, off + *ret_n);
+	}
 	if (rc != ERR_UNSUPPORTED)
 		return rc;
 	atomic_store_explicit(&r->no_nowait, true, memory_order_relaxed);
@@ -49,6 +70,7 @@ static int real_fdatasync(struct disk_file *f, struct err *e)
 
 static int real_ftruncate(struct disk_file *f, uint64_t size, struct err *e)
 {
+	atomic_store(&CONTAINER_OF(f, struct real_file, base)->size, 0); /* found anew */
 	return os_ftruncate(fd_of(f), size, e);
 }
 
@@ -64,6 +86,7 @@ static int real_size(struct disk_file *f, uint64_t *ret_size, struct err *e)
 
 static void real_close(struct disk_file *f)
 {
+	file_map_free(CONTAINER_OF(f, struct real_file, base)->map);
 	os_close(fd_of(f));
 	mem_free(CONTAINER_OF(f, struct real_file, base));
 }
@@ -92,6 +115,7 @@ int disk_open(const char *path, int flags, struct disk_file **ret, struct err *e
 		mem_free(f);
 		return rc;
 	}
+	f->map = file_map_new(f->fd);
 	*ret = &f->base;
 	return OK;
 }

@@ -60,8 +60,12 @@ int fs_check_record(const struct data_file *d, uint64_t off, uint64_t oid,
 static int read_some(struct data_file *d, uint64_t off, uint8_t *p, size_t n, bool may_block,
 	size_t *ret_got, struct err *e)
 {
-	int rc = d->disk->ops->pread(d->disk, p, n, off, may_block, ret_got, e);
+	uint64_t end = data_file_end(d);
+	int rc;
 
+	if (off < end && n > end - off)
+		n = end - off; /* nothing that may change or go is read */
+	rc = d->disk->ops->pread(d->disk, p, n, off, may_block, ret_got, e);
 	if (rc != OK || *ret_got >= HEADER_ROOM)
 		return rc;
 	return may_block ? err_set(e, ERR_CORRUPT, "damaged: the file ends in the record at %llu",
@@ -85,6 +89,7 @@ int fs_read_record(struct data_file *d, uint64_t off, uint64_t oid, bool may_blo
 
 /* A record under inspection: @got bytes of it are in the place. */
 struct cursor {
+	uint64_t oid;
 	uint64_t off;
 	size_t got;
 	uint32_t hops;
@@ -123,7 +128,7 @@ static int read_at(struct data_file *d, const struct load_req *r, struct place *
 		return rc;
 	fs_rec_header_get(pl->bytes, &c->h);
 	c->back = c->h.plen ? 0 : get_be64(pl->bytes + FS_REC_HEADER_LEN);
-	return fs_check_record(d, c->off, r->oid, &c->h, e);
+	return fs_check_record(d, c->off, c->oid, &c->h, e);
 }
 
 /* Is this record the one that is asked for? It is known to be visible. */
@@ -148,7 +153,7 @@ static int find(
 	bool existed = false;
 
 	r->end_tid = TID_NONE;
-	for (c->off = index_get(d->index, r->oid); c->off; c->off = c->h.prev) {
+	for (c->off = index_get(d->index, c->oid); c->off; c->off = c->h.prev) {
 		int rc = read_at(d, r, pl, c, e);
 
 		if (rc != OK)
@@ -218,15 +223,73 @@ static int get_data(struct data_file *d, struct load_req *r, struct place *pl,
 	return rc;
 }
 
+/* Its data, when it has any as of then; ERR_NOKEY: it is not there any more. */
+static int find_data(
+	struct data_file *d, struct load_req *r, struct place *pl, struct cursor *c, struct err *e)
+{
+	int rc = find(d, r, pl, c, e);
+
+	return rc == OK ? follow_back(d, r, pl, c, e) : rc;
+}
+
+/* From @c->oid on, the first object with data: in the place. ERR_NOENT: there is none. */
+static int find_next(
+	struct data_file *d, struct load_req *r, struct place *pl, struct cursor *c, struct err *e)
+{
+	int rc;
+
+	for (;;) {
+		rc = index_next(d->index, c->oid, pl->may_block, &c->oid);
+		if (rc == OK)
+			rc = find_data(d, r, pl, c, e);
+		if (rc != ERR_NOKEY)
+			return rc;
+		if (c->oid == UINT64_MAX)
+			return ERR_NOENT;
+		c->oid++;
+	}
+}
+
+/* record_iternext: an object, and which is the next. */
+static int load_next(struct data_file *d, struct load_req *r, struct place *pl)
+{
+	uint8_t header[FS_REC_HEADER_LEN + 8];
+	struct place peek = { .may_block = pl->may_block, .bytes = header, .room = 0 };
+	struct cursor c = { .oid = r->oid };
+	struct load_req after = *r;
+	int rc = find_next(d, r, pl, &c, &r->err);
+
+	r->next_oid = OID_NONE;
+	if (rc == ERR_NOENT) {
+		r->none = true;
+		return OK;
+	}
+	if (rc == OK)
+		rc = get_data(d, r, pl, &c, &r->err);
+	if (rc != OK)
+		return rc;
+	r->found_oid = c.oid;
+	r->serial = r->found_tid;
+	if (c.oid == UINT64_MAX)
+		return OK;
+	c = (struct cursor){ .oid = c.oid + 1, .hops = HOPS_EAGER };
+	rc = find_next(d, &after, &peek, &c, &r->err);
+	if (rc == OK)
+		r->next_oid = c.oid;
+	return rc == ERR_NOENT ? OK : rc;
+}
+
 /* Fill in the answer. ERR_AGAIN: ask again from the pool. */
 static int load(struct data_file *d, struct load_req *r, struct place *pl)
 {
-	struct cursor c = { 0 };
+	struct cursor c = { .oid = r->oid };
 	int rc;
 
 	r->none = false;
 	r->data = slice_of(NULL, 0);
 	r->serial = TID_NONE;
+	if (r->kind == LOAD_NEXT)
+		return load_next(d, r, pl);
 	rc = find(d, r, pl, &c, &r->err);
 	if (rc != OK || r->none)
 		return rc;

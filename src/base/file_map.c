@@ -1,0 +1,162 @@
+#include "base/file_map.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "base/mem.h"
+
+enum {
+	PAGE_SHIFT = 12,
+	CHUNK_SHIFT = 26, /* 64 MiB are mapped at a time */
+	CHUNK_PAGES = 1 << (CHUNK_SHIFT - PAGE_SHIFT),
+	CHUNKS_MAX = 1 << 16, /* 4 TiB; what lies behind is read the usual way */
+	KNOWN_S = 10,         /* how long a page counts as being in memory */
+};
+
+#define CHUNK_BYTES ((size_t)1 << CHUNK_SHIFT)
+
+struct chunk {
+	const uint8_t *bytes;
+	_Atomic(uint16_t) seen[CHUNK_PAGES]; /* seconds, modulo 2^16; 0: never */
+};
+
+struct file_map {
+	int fd;
+	_Atomic(struct chunk *) chunks[CHUNKS_MAX];
+};
+
+/* --- pages that cannot be read --- */
+
+static _Thread_local sigjmp_buf *guard;
+
+static void on_sigbus(int sig)
+{
+	sigjmp_buf *to = guard;
+
+	if (to) {
+		guard = NULL;
+		siglongjmp(*to, 1);
+	}
+	signal(sig, SIG_DFL); /* not ours: die of it when it happens again */
+}
+
+static void install_handler(void)
+{
+	struct sigaction sa = { .sa_handler = on_sigbus, .sa_flags = SA_NODEFER };
+
+	sigaction(SIGBUS, &sa, NULL);
+}
+
+static bool copy_guarded(void *to, const uint8_t *from, size_t n)
+{
+	sigjmp_buf here;
+
+	if (sigsetjmp(here, 0))
+		return false;
+	guard = &here;
+	atomic_signal_fence(memory_order_seq_cst);
+	memcpy(to, from, n);
+	atomic_signal_fence(memory_order_seq_cst);
+	guard = NULL;
+	return true;
+}
+
+/* --- */
+
+static uint16_t now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint16_t)t.tv_sec;
+}
+
+static struct chunk *make_chunk(struct file_map *m, uint64_t n)
+{
+	struct chunk *none = NULL;
+	struct chunk *c = mem_zalloc(1, sizeof(*c));
+	void *p;
+
+	if (!c)
+		return NULL;
+	/* also where the file does not reach yet: it grows */
+	p = mmap(NULL, CHUNK_BYTES, PROT_READ, MAP_SHARED, m->fd, (off_t)(n << CHUNK_SHIFT));
+	if (p == MAP_FAILED) {
+		mem_free(c);
+		return NULL;
+	}
+	c->bytes = p;
+	if (atomic_compare_exchange_strong(&m->chunks[n], &none, c))
+		return c;
+	munmap(p, CHUNK_BYTES); /* another thread was faster */
+	mem_free(c);
+	return none;
+}
+
+bool file_map_read(struct file_map *m, void *p, size_t n, uint64_t off)
+{
+	uint64_t number = off >> CHUNK_SHIFT;
+	size_t at = off & (CHUNK_BYTES - 1);
+	struct chunk *c;
+	uint16_t now;
+
+	if (number >= CHUNKS_MAX || n == 0 || at + n > CHUNK_BYTES)
+		return false;
+	c = atomic_load_explicit(&m->chunks[number], memory_order_acquire);
+	if (!c)
+		return false;
+	now = now_s();
+	for (size_t page = at >> PAGE_SHIFT; page <= (at + n - 1) >> PAGE_SHIFT; page++) {
+		uint16_t seen = atomic_load_explicit(&c->seen[page], memory_order_relaxed);
+
+		if (!seen || (uint16_t)(now - seen) > KNOWN_S)
+			return false;
+	}
+	return copy_guarded(p, c->bytes + at, n);
+}
+
+void file_map_seen(struct file_map *m, uint64_t off, size_t n)
+{
+	uint64_t number = off >> CHUNK_SHIFT;
+	size_t at = off & (CHUNK_BYTES - 1);
+	struct chunk *c;
+	uint16_t now = now_s();
+
+	if (number >= CHUNKS_MAX || n == 0 || at + n > CHUNK_BYTES)
+		return;
+	c = atomic_load_explicit(&m->chunks[number], memory_order_acquire);
+	if (!c)
+		c = make_chunk(m, number);
+	for (size_t page = at >> PAGE_SHIFT; c && page <= (at + n - 1) >> PAGE_SHIFT; page++)
+		atomic_store_explicit(&c->seen[page], now ? now : 1, memory_order_relaxed);
+}
+
+struct file_map *file_map_new(int fd)
+{
+	struct file_map *m = mem_zalloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	install_handler();
+	m->fd = fd;
+	return m;
+}
+
+void file_map_free(struct file_map *m)
+{
+	if (!m)
+		return;
+	for (size_t i = 0; i < CHUNKS_MAX; i++) {
+		struct chunk *c = atomic_load(&m->chunks[i]);
+
+		if (!c)
+			continue;
+		munmap((void *)c->bytes, CHUNK_BYTES);
+		mem_free(c);
+	}
+	mem_free(m);
+}
