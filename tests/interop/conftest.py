@@ -197,7 +197,8 @@ def wires(opened):
     return make
 
 
-PROBES = {'undo': ('undoa', b'', 1), 'iteration': ('iterator_start', None, None),
+PROBES = {'undo': ('undoa', b'', 1), 'undo log': ('undoLog', 0, 1),
+          'iteration': ('iterator_start', None, None), 'record iteration': ('record_iternext',),
           'pack': ('pack', 0.0, True), 'restore': ('restorea', bytes(8), bytes(8), b'', None, 1),
           'blobs': ('sendBlob', bytes(8), bytes(8)), 'delete': ('deleteObject', b'', b'', 1)}
 
