@@ -155,7 +155,8 @@ static void conn_read(struct conn *c)
 	}
 	hub_catch_up(&c->w->hub); /* what was acknowledged before these bytes were sent (T65) */
 	session_input(c->session, c->w->read_buf, n);
-	update_events(c);
+	if (!c->session->dirty) /* else after the turn's flush, when it hardly ever has to change */
+		update_events(c);
 }
 
 /* A client that comes and goes is nothing to speak of (T40); one that fails is told of (R11). */
