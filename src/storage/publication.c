@@ -85,6 +85,29 @@ void pubchain_seed(struct pubchain *c, struct publication *p)
 	c->oldest = p;
 }
 
+int pubchain_start_at(struct pubchain *c, uint64_t tid)
+{
+	struct publication *start;
+
+	CHECK(!c->cursors);
+	if (tid <= pubchain_last_tid(c))
+		return OK;
+	start = publication_new(0);
+	if (!start)
+		return ERR_NOMEM;
+	start->tid = tid;
+	while (c->oldest) {
+		struct publication *p = c->oldest;
+
+		c->oldest = next_of(p);
+		free_linked(c, p);
+	}
+	c->oldest = start;
+	atomic_store(&c->newest, start);
+	c->n_kept = 1;
+	return OK;
+}
+
 /* Is a cursor still at @p? Called with the lock held. A cursor behind @p is not possible:
  * what is older has been freed already. */
 static bool in_use(struct pubchain *c, struct publication *p)

@@ -61,6 +61,12 @@ void pubchain_close(struct pubchain *c);
  */
 void pubchain_seed(struct pubchain *c, struct publication *p);
 
+/**
+ * The storage below is not empty: its last transaction is @tid, and of those up to it nothing is known. Nothing when the
+ * chain's own last one is newer. Only before the first cursor is attached. Returns 0 or ERR_NOMEM.
+ */
+MUST_CHECK int pubchain_start_at(struct pubchain *c, uint64_t tid);
+
 /** Append, wake all cursors, free what no one needs. Takes ownership. Threads: the writer's. */
 void pubchain_publish(struct pubchain *c, struct publication *p);
 
