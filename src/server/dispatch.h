@@ -72,5 +72,7 @@ void handle_check_current(const struct request *r, const struct args *a);
 void handle_vote(const struct request *r, const struct args *a);
 void handle_tpc_finish(const struct request *r, const struct args *a);
 void handle_tpc_abort(const struct request *r, const struct args *a);
+/* handlers_undo.c */
+void handle_undo_log(const struct request *r, const struct args *a);
 
 #endif

@@ -194,6 +194,7 @@ static const struct storage_ops ops = {
 	.vote = fs_vote,
 	.abort = fs_abort,
 	.finish = fs_finish,
+	.undo_log = fs_undo_log,
 	.iter_open = fs_iter_open,
 	.iter_records = fs_iter_records,
 	.iter_next = fs_iter_next,

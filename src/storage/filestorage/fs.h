@@ -100,6 +100,7 @@ void fs_unpin(struct filestorage *fs, struct txn *t);
 void fs_load(struct storage *s, struct load_req *r);
 void fs_history(struct storage *s, struct history_req *r);
 void fs_vote(struct storage *s, struct vote_req *v);
+void fs_undo_log(struct storage *s, struct undo_log_req *r);
 void fs_abort(struct storage *s, struct txn *t);
 /** What the vote of @t reserved is free again; env.settle of the log writer. */
 void fs_settle(void *ctx, struct txn *t, int rc);
