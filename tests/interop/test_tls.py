@@ -112,7 +112,9 @@ def configuration(pki):
 
 @pytest.fixture
 def tls_server(server, configuration):
-    """tls_server(address=None, ...): a zkrunzeo that listens."""
+    """tls_server(address=None, ...): a zkrunzeo that listens. At the end it has to stop well."""
+    servers = []
+
     def make(address=None, **kw):
         s = server(configuration(**kw), address, start=False).start(wait=False)
 
@@ -120,8 +122,11 @@ def tls_server(server, configuration):
             assert s.process.poll() is None, s.text()
             return 'listening on' in s.text()
         wait_until('the server listens', listening)
+        servers.append(s)
         return s
-    return make
+    yield make
+    for s in servers:
+        assert s.stop() == 0, s.text()
 
 
 @pytest.fixture
