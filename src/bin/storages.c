@@ -19,6 +19,7 @@ static int open_filestorage(const struct server_config *c, const struct config_s
 		.path = cs->filestorage.path,
 		.create = cs->filestorage.create,
 		.read_only = cs->filestorage.read_only,
+		.blob_dir = cs->filestorage.blob_dir,
 		.quota_bytes = cs->filestorage.quota_bytes,
 		.recent_txns = c->invalidation_queue_size,
 		.clock = &clock_system,

@@ -174,23 +174,28 @@ void enc_float(struct enc *en, double v)
 	put_be(en, is_pickle(en) ? OP_BINFLOAT : 0xcb, bits, 8);
 }
 
+void enc_bytes_head(struct enc *en, uint32_t len)
+{
+	if (is_pickle(en) && len <= 0xff) {
+		put_le(en, OP_SHORT_BINBYTES, len, 1);
+	} else if (is_pickle(en)) {
+		put_le(en, OP_BINBYTES, len, 4);
+	} else if (len <= 0xff) {
+		put_be(en, 0xc4, len, 1);
+	} else if (len <= 0xffff) {
+		put_be(en, 0xc5, len, 2);
+	} else {
+		put_be(en, 0xc6, len, 4);
+	}
+}
+
 void enc_bytes(struct enc *en, struct slice s)
 {
 	if (s.len > UINT32_MAX) {
 		fail(en);
 		return;
 	}
-	if (is_pickle(en) && s.len <= 0xff) {
-		put_le(en, OP_SHORT_BINBYTES, s.len, 1);
-	} else if (is_pickle(en)) {
-		put_le(en, OP_BINBYTES, s.len, 4);
-	} else if (s.len <= 0xff) {
-		put_be(en, 0xc4, s.len, 1);
-	} else if (s.len <= 0xffff) {
-		put_be(en, 0xc5, s.len, 2);
-	} else {
-		put_be(en, 0xc6, s.len, 4);
-	}
+	enc_bytes_head(en, (uint32_t)s.len);
 	buf_put_slice(en->out, s);
 }
 

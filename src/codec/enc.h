@@ -42,6 +42,8 @@ void enc_bool(struct enc *en, bool v);
 void enc_int(struct enc *en, int64_t v);
 void enc_float(struct enc *en, double v);
 void enc_bytes(struct enc *en, struct slice s);
+/** What stands before the bytes of enc_bytes(): @len of them follow, put there in some other way. */
+void enc_bytes_head(struct enc *en, uint32_t len);
 void enc_str(struct enc *en, struct slice utf8);
 /** 8 bytes, big-endian: an oid or a tid. */
 void enc_id(struct enc *en, uint64_t id);

@@ -99,8 +99,7 @@ static const struct schema_section zookeeper_section = {
 
 static const struct schema_key filestorage_keys[] = {
 	{ "path", TYPE_DIRPATH, NULL, KEY_REQUIRED, FS(path), NULL, "the data file" },
-	{ "blob-dir", TYPE_DIRPATH, NULL, 0, FS(blob_dir),
-		"is not offered yet: blobs are not served", "folder of the blobs" },
+	{ "blob-dir", TYPE_DIRPATH, NULL, 0, FS(blob_dir), NULL, "folder of the blobs" },
 	{ "create", TYPE_BOOLEAN, "false", 0, FS(create), NULL,
 		"start with an empty file, also when there is one" },
 	{ "read-only", TYPE_BOOLEAN, "false", 0, FS(read_only), NULL, "refuse every write" },

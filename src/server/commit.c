@@ -9,6 +9,8 @@
 #include "server/commit_queue.h"
 #include "server/hub.h"
 #include "server/server.h"
+#include "server/upload.h"
+#include "storage/blob/blob_txn.h"
 #include "zeo/exception.h"
 #include "zeo/message.h"
 
@@ -66,6 +68,7 @@ int commit_begin(struct session *s, const struct val *id, struct err *e)
 	c->session = s;
 	c->txn->owner = c;
 	s->commit = c;
+	upload_begin_txn(s);
 	atomic_fetch_add(&c->ss->stats.active_txns, 1);
 	return OK;
 }
@@ -152,7 +155,7 @@ static void free_results(struct commit *c)
 static void commit_free(struct commit *c)
 {
 	CHECK(!c->entry.entered);
-	txn_free(c->txn);
+	upload_free_txn(c->hub->exec, c->txn);
 	free_results(c);
 	mem_free(c->entry.locks);
 	mem_free(c);
@@ -430,7 +433,8 @@ void commit_vote(const struct request *r)
 		return;
 	}
 	c->request = *r;
-	if (prepare_locks(c, &e) != OK) {
+	if (upload_error(r->session, &e) != OK || blob_txn_order(c->txn, &e) != OK ||
+		prepare_locks(c, &e) != OK) {
 		reply_failure(r, e.code, &e, OID_ROOT);
 		end_unfinished(c);
 		return;
@@ -469,6 +473,7 @@ static void abort_now(struct commit *c)
 
 void commit_abort(const struct request *r)
 {
+	upload_abort(r->session); /* T13 */
 	abort_now(r->session->commit);
 	reply_none(r);
 }

@@ -47,6 +47,10 @@ bool arg_str(const struct request *r, const struct args *a, uint32_t i, struct s
 bool arg_int(const struct request *r, const struct args *a, uint32_t i, int64_t *ret);
 bool arg_bool(const struct request *r, const struct args *a, uint32_t i, bool *ret);
 
+/** May records be added to the transaction that the last argument names? Else the request has its error.
+ * handlers_commit.c */
+bool commit_accepts(const struct request *r, const struct args *a);
+
 /* handlers_info.c */
 void handle_register(const struct request *r, const struct args *a);
 void handle_get_info(const struct request *r, const struct args *a);
@@ -62,6 +66,12 @@ void handle_load_before(const struct request *r, const struct args *a);
 void handle_load_serial(const struct request *r, const struct args *a);
 void handle_get_tid(const struct request *r, const struct args *a);
 void handle_history(const struct request *r, const struct args *a);
+/* handlers_blob.c */
+void handle_store_blob_start(const struct request *r, const struct args *a);
+void handle_store_blob_chunk(const struct request *r, const struct args *a);
+void handle_store_blob_end(const struct request *r, const struct args *a);
+void handle_store_blob_shared(const struct request *r, const struct args *a);
+void handle_send_blob(const struct request *r, const struct args *a);
 /* handlers_commit.c */
 void handle_tpc_begin(const struct request *r, const struct args *a);
 void handle_storea(const struct request *r, const struct args *a);

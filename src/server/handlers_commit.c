@@ -140,6 +140,11 @@ static bool check_buffering(const struct request *r)
 	return false;
 }
 
+bool commit_accepts(const struct request *r, const struct args *a)
+{
+	return check_txn(r, a) && check_buffering(r);
+}
+
 static void add(const struct request *r, const struct txn_rec *rec, struct slice data)
 {
 	struct txn *t = commit_txn(r->session);

@@ -12,6 +12,7 @@
 #include "server/dispatch.h"
 #include "server/hub.h"
 #include "server/server.h"
+#include "server/upload.h"
 #include "zeo/frame.h"
 
 static atomic_uint_fast64_t last_id;
@@ -167,6 +168,7 @@ void session_closed(struct session *s, const char *why)
 	s->state = SESSION_CLOSED;
 	s->closing = true;
 	commit_abandon(s);
+	upload_closed(s);
 	unregister(s);
 	remove_dirty(s);
 	end_streams(s);
@@ -285,7 +287,7 @@ void session_sent(struct session *s, size_t n)
 
 bool session_wants_input(const struct session *s)
 {
-	return session_alive(s) && s->out.bytes <= SESSION_OUT_HIGH &&
+	return session_alive(s) && !s->held && s->out.bytes <= SESSION_OUT_HIGH &&
 	       s->n_loads < SESSION_LOADS_MAX;
 }
 

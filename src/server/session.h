@@ -23,6 +23,7 @@
 struct commit;
 struct hub;
 struct hub_storage;
+struct upload;
 
 enum session_state {
 	SESSION_HANDSHAKE, /* nothing said yet */
@@ -80,8 +81,10 @@ struct session {
 	bool parsing;           /* handling `in` or new bytes: not to be entered again */
 	uint32_t n_loads;       /* requests under way in a pool */
 	uint32_t refs;          /* 1 for the connection, 1 for each request under way */
+	bool held;              /* not read from: a blob that was sent is being written */
 	struct hub_storage *hs; /* SESSION_REGISTERED */
 	struct commit *commit;  /* between tpc_begin and tpc_finish or tpc_abort */
+	struct upload *upload;  /* upload.c's; NULL: no blob was ever sent */
 	struct buf in;          /* bytes of a message that is not whole yet */
 	struct outq out;
 	struct stream *streams;

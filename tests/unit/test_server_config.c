@@ -372,8 +372,6 @@ static void test_eventlog_without_handlers(void **state)
 
 static void test_refused_filestorage(void **state)
 {
-	expect_refused(STORAGE("blob-dir blobs"),
-		"t.conf:6: 'blob-dir' in <filestorage> is not offered yet: blobs are not served");
 	expect_refused(STORAGE("packer my.packer"),
 		"t.conf:6: 'packer' in <filestorage> is not offered: it names a Python function, "
 		"and this server packs by itself");

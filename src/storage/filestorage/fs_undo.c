@@ -202,9 +202,12 @@ static int add_remedy(struct fs_voting *w, size_t i, const struct victim *x, con
 		.made_of = (uint32_t)i + 1,
 	};
 
-	/* A blob's content goes with its record: where there are blobs, that of the revision at back_off. */
-	return txn_add_voted(w->v->txn, &rec,
+	int rc = txn_add_voted(w->v->txn, &rec,
 		r->merged ? buf_slice(&w->data[1]) : slice_of(NULL, 0), &w->v->err);
+
+	if (rc == OK && !r->merged)
+		rc = fs_undo_blob(w->fs, w->d, w->v->txn, w->v->txn->n_recs - 1, &w->v->err);
+	return rc;
 }
 
 /* Of an object there is one failure: that of its last record. */

@@ -419,6 +419,8 @@ static int vote(struct filestorage *fs, struct vote_req *v, bool may_block)
 	if (rc == OK || rc == ERR_CONFLICT)
 		keep_oids(fs, v->txn);
 	if (rc == OK)
+		rc = fs_vote_blobs(fs, v->txn, &v->err);
+	if (rc == OK)
 		rc = reserve(fs, v->txn, may_block, &v->err);
 	if (rc != OK)
 		reset(fs, v);
@@ -457,7 +459,8 @@ void fs_vote(struct storage *s, struct vote_req *v)
 	v->storage = s;
 	clear_results(v);
 	txn_drop_voted(v->txn); /* of a vote before, when the client has resolved conflicts since */
-	v->rc = v->txn->n_recs > VOTE_INLINE ? ERR_AGAIN : vote(fs_of(s), v, false);
+	v->rc = v->txn->n_recs > VOTE_INLINE || v->txn->n_blobs ? ERR_AGAIN
+								: vote(fs_of(s), v, false);
 	if (v->rc != ERR_AGAIN) {
 		v->done(v);
 		return;
