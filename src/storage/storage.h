@@ -31,7 +31,8 @@ enum load_kind {
 	LOAD_SERIAL, /* the revision of exactly tid */
 	LOAD_TID,    /* serial of the current revision; no data */
 	LOAD_NEXT, /* record_iternext: the current revision of the object with the smallest oid that is
-			not smaller than oid; objects without data are passed over */
+			not smaller than oid. None: there is no such object; ERR_NOKEY: it has no data
+			any more */
 };
 
 struct load_req {
@@ -50,7 +51,7 @@ struct load_req {
 	struct slice data; /* borrowed until done() returns */
 	uint64_t serial;
 	uint64_t end_tid;   /* of the revision that follows, TID_NONE when this one is current */
-	uint64_t found_oid; /* LOAD_NEXT: whose revision it is */
+	uint64_t found_oid; /* LOAD_NEXT: whose revision it is, also of ERR_NOKEY */
 	uint64_t next_oid;  /* LOAD_NEXT: of the next object; OID_NONE when it was the last */
 	struct err err;
 	void *owned; /* the storage's own: freed by it after done() */
@@ -244,7 +245,7 @@ struct storage_ops {
 	/** The records of the transaction that @txns gave last; ERR_STATE when it gave none. */
 	int (*iter_records)(struct storage_iter *txns, struct storage_iter **ret, struct err *e);
 	void (*iter_next)(struct iter_req *r);
-	/** Nothing of it is under way. NULL is fine. */
+	/** Nothing of it is under way; may be called from done(). NULL is fine. */
 	void (*iter_close)(struct storage *s, struct storage_iter *it);
 
 	void (*changes)(struct storage *s, struct changes_req *r);

@@ -292,7 +292,7 @@ static int next_txn(struct storage_iter *it, struct iter_req *r, struct place *p
 		if (rc != OK)
 			return rc;
 		if (it->pos >= end) {
-			if (move_on(it))
+			if (it->start <= it->stop && move_on(it))
 				continue;
 			break;
 		}

@@ -223,16 +223,8 @@ static int get_data(struct data_file *d, struct load_req *r, struct place *pl,
 	return rc;
 }
 
-/* Its data, when it has any as of then; ERR_NOKEY: it is not there any more. */
-static int find_data(
-	struct data_file *d, struct load_req *r, struct place *pl, struct cursor *c, struct err *e)
-{
-	int rc = find(d, r, pl, c, e);
-
-	return rc == OK ? follow_back(d, r, pl, c, e) : rc;
-}
-
-/* From @c->oid on, the first object with data: in the place. ERR_NOENT: there is none. */
+/* From @c->oid on, the first object that is there as of then, with data or without: its record.
+ * ERR_NOENT: there is none. */
 static int find_next(
 	struct data_file *d, struct load_req *r, struct place *pl, struct cursor *c, struct err *e)
 {
@@ -241,7 +233,7 @@ static int find_next(
 	for (;;) {
 		rc = index_next(d->index, c->oid, pl->may_block, &c->oid);
 		if (rc == OK)
-			rc = find_data(d, r, pl, c, e);
+			rc = find(d, r, pl, c, e);
 		if (rc != ERR_NOKEY)
 			return rc;
 		if (c->oid == UINT64_MAX)
@@ -250,33 +242,36 @@ static int find_next(
 	}
 }
 
+/* Which object stands behind @oid. */
+static int find_after(
+	struct data_file *d, struct load_req *r, uint64_t oid, bool may_block, uint64_t *ret)
+{
+	uint8_t header[HEADER_ROOM];
+	struct place pl = { .may_block = may_block, .bytes = header, .room = sizeof(header) };
+	struct cursor c = { .oid = oid + 1, .hops = HOPS_EAGER };
+	int rc = oid == UINT64_MAX ? ERR_NOENT : find_next(d, r, &pl, &c, &r->err);
+
+	*ret = rc == OK ? c.oid : OID_NONE;
+	return rc == ERR_NOENT ? OK : rc;
+}
+
 /* record_iternext: an object, and which is the next. */
 static int load_next(struct data_file *d, struct load_req *r, struct place *pl)
 {
-	uint8_t header[FS_REC_HEADER_LEN + 8];
-	struct place peek = { .may_block = pl->may_block, .bytes = header, .room = 0 };
 	struct cursor c = { .oid = r->oid };
-	struct load_req after = *r;
 	int rc = find_next(d, r, pl, &c, &r->err);
 
-	r->next_oid = OID_NONE;
 	if (rc == ERR_NOENT) {
 		r->none = true;
 		return OK;
 	}
+	r->found_oid = c.oid;
+	r->serial = c.h.tid;
+	if (rc == OK)
+		rc = follow_back(d, r, pl, &c, &r->err);
 	if (rc == OK)
 		rc = get_data(d, r, pl, &c, &r->err);
-	if (rc != OK)
-		return rc;
-	r->found_oid = c.oid;
-	r->serial = r->found_tid;
-	if (c.oid == UINT64_MAX)
-		return OK;
-	c = (struct cursor){ .oid = c.oid + 1, .hops = HOPS_EAGER };
-	rc = find_next(d, &after, &peek, &c, &r->err);
-	if (rc == OK)
-		r->next_oid = c.oid;
-	return rc == ERR_NOENT ? OK : rc;
+	return rc == OK ? find_after(d, r, r->found_oid, pl->may_block, &r->next_oid) : rc;
 }
 
 /* Fill in the answer. ERR_AGAIN: ask again from the pool. */

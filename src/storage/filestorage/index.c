@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "storage/filestorage/range_order.h"
 
 enum {
 	PAGE_BITS = 7,
@@ -18,6 +19,7 @@ enum {
 	SEGMENT_FULL =
 		240, /* split above: probes stay short, and segments 54% full or more on average */
 	DEPTH_MAX = 32,
+	RANGES_INLINE = 16, /* without an oid that are passed over on a loop */
 };
 
 struct page {
@@ -64,6 +66,7 @@ struct index {
 	uint64_t n_pages; /* writer only, as the next ones */
 	uint64_t n_segments;
 	size_t bytes;
+	struct range_order order;
 };
 
 /* A bijection of 64 bits (the finalizer of splitmix64). */
@@ -393,6 +396,7 @@ struct index *index_new(void)
 	atomic_store(&d->segments[0], s);
 	atomic_store(&ix->pages, t);
 	atomic_store(&ix->dir, d);
+	range_order_init(&ix->order);
 	ix->bytes += sizeof(*ix) + page_table_bytes(16) + directory_bytes(0);
 	return ix;
 }
@@ -431,6 +435,7 @@ void index_free(struct index *ix)
 		next = d->retired;
 		mem_free(d);
 	}
+	range_order_fini(&ix->order);
 	mem_free(ix);
 }
 
@@ -487,6 +492,7 @@ static int prepare(struct index *ix, uint64_t oid)
 			return OK;
 		if (s->used < SEGMENT_FULL) {
 			segment_add(s, oid, 0);
+			range_order_note(&ix->order, range);
 			return OK;
 		}
 		if (promote(ix, s, &promoted) != OK)
@@ -514,6 +520,7 @@ static int prepare_run(struct index *ix, uint64_t range)
 	if (!page)
 		return ERR_NOMEM;
 	publish_page(ix, range, page);
+	range_order_note(&ix->order, range);
 	return OK;
 }
 
@@ -577,7 +584,7 @@ uint64_t index_max_oid(const struct index *ix)
 
 size_t index_bytes(const struct index *ix)
 {
-	return ix->bytes;
+	return ix->bytes + range_order_bytes((struct range_order *)&ix->order);
 }
 
 /* --- iteration --- */
@@ -695,4 +702,167 @@ void index_iter_close(struct index_iter *it)
 	mem_free(it->pages);
 	mem_free(it->scattered);
 	mem_free(it);
+}
+
+/* --- the next oid --- */
+
+/* The smallest oid from @oid on that this segment has of its range. False: things moved. */
+static bool try_next(const struct index *ix, uint64_t hash, uint64_t oid, uint64_t *ret)
+{
+	struct segment *s = find_segment(ix, hash);
+	uint64_t seq = load_seq(&s->seq);
+	uint64_t best = UINT64_MAX;
+
+	if (seq & 1)
+		return false;
+	for (uint32_t i = 0; i < SEGMENT_SLOTS; i++) {
+		uint64_t key = load_seq(&s->slots[i].key);
+
+		if (key > oid && key - 1 < best && (key - 1) >> PAGE_BITS == oid >> PAGE_BITS &&
+			load_seq(&s->slots[i].off))
+			best = key - 1;
+	}
+	*ret = best;
+	return load_seq(&s->seq) == seq && find_segment(ix, hash) == s;
+}
+
+static bool next_in_page(const struct page *page, uint64_t oid, uint64_t *ret)
+{
+	for (uint64_t i = oid % PAGE_OIDS; i < PAGE_OIDS; i++)
+		if (load_seq(&page->off[i])) {
+			*ret = (oid & ~(uint64_t)(PAGE_OIDS - 1)) | i;
+			return true;
+		}
+	return false;
+}
+
+/* From @oid on, in its range. */
+static bool next_in_range(const struct index *ix, uint64_t oid, uint64_t *ret)
+{
+	uint64_t range = oid >> PAGE_BITS;
+	struct page *page = find_page(ix, range);
+	uint64_t found;
+
+	if (!page) {
+		while (!try_next(ix, hash_range(ix, range), oid, &found))
+			;
+		if (found != UINT64_MAX) {
+			*ret = found;
+			return true;
+		}
+		page = find_page(ix, range); /* it may have left the hash for a page */
+	}
+	return page && next_in_page(page, oid, ret);
+}
+
+/* The ranges of one segment, as they were at one moment. False: things moved. */
+static bool list_segment(const struct segment *s, struct range_list *l, int *rc)
+{
+	size_t n = l->n;
+	uint64_t seq = load_seq(&s->seq);
+
+	if (seq & 1)
+		return false;
+	for (uint32_t i = 0; i < SEGMENT_SLOTS && *rc == OK; i++) {
+		uint64_t key = load_seq(&s->slots[i].key);
+
+		if (key)
+			*rc = range_list_add(l, (key - 1) >> PAGE_BITS);
+	}
+	if (*rc == OK && load_seq(&s->seq) == seq)
+		return true;
+	l->n = n;
+	return false;
+}
+
+static struct segment *load_segment(const struct directory *d, uint64_t i)
+{
+	return atomic_load_explicit(&d->segments[i], memory_order_acquire);
+}
+
+static int list_pages(const struct index *ix, struct range_list *l)
+{
+	struct page_table *t = atomic_load_explicit(&ix->pages, memory_order_acquire);
+	int rc = OK;
+
+	for (uint64_t i = 0; i <= t->mask && rc == OK; i++) {
+		uint64_t key = load_seq(&t->slots[i].key);
+
+		if (key)
+			rc = range_list_add(l, key - 1);
+	}
+	return rc;
+}
+
+/* Every range that had an entry when it began, while the writer goes on. By hash from the bottom up:
+ * what has left a segment before it is read is in one further up, or in a page (I3). */
+static int list_ranges(const struct index *ix, struct range_list *l)
+{
+	uint64_t hash = 0;
+	int rc = OK;
+
+	while (rc == OK) {
+		struct segment *s = find_segment(ix, hash);
+		struct directory *d;
+		uint64_t i;
+
+		if (!list_segment(s, l, &rc))
+			continue;
+		d = atomic_load_explicit(&ix->dir, memory_order_acquire);
+		i = d->depth ? hash >> (64 - d->depth) : 0;
+		while (i < UINT64_C(1) << d->depth && load_segment(d, i) == s)
+			i++;
+		if (i == UINT64_C(1) << d->depth)
+			break;
+		hash = i << (64 - d->depth);
+	}
+	return rc == OK ? list_pages(ix, l) : rc;
+}
+
+static int order_ranges(struct index *ix)
+{
+	struct range_list l = { 0 };
+
+	if (!range_order_start(&ix->order))
+		return OK;
+	return range_order_end(&ix->order, &l, list_ranges(ix, &l));
+}
+
+/* The range after *range that may have oids. */
+static int next_range(struct index *ix, bool may_block, uint64_t *range)
+{
+	int rc;
+
+	if (++*range > UINT64_MAX >> PAGE_BITS)
+		return ERR_NOENT;
+	if (find_page(ix, *range))
+		return OK;
+	rc = range_order_next(&ix->order, *range, range);
+	while (rc == ERR_AGAIN && may_block) {
+		rc = order_ranges(ix);
+		if (rc == OK)
+			rc = range_order_next(&ix->order, *range, range);
+	}
+	return rc;
+}
+
+int index_next(struct index *ix, uint64_t oid, bool may_block, uint64_t *ret_oid)
+{
+	uint64_t range = oid >> PAGE_BITS;
+	int rc = OK;
+
+	for (uint32_t n = 0; rc == OK && oid != UINT64_MAX; n++) {
+		if (next_in_range(ix, oid, ret_oid))
+			return OK;
+		if (n == RANGES_INLINE && !may_block)
+			return ERR_AGAIN;
+		rc = next_range(ix, may_block, &range);
+		oid = range << PAGE_BITS;
+	}
+	if (rc != OK && rc != ERR_NOENT)
+		return rc;
+	if (!load_seq(&ix->last_oid_off))
+		return ERR_NOENT;
+	*ret_oid = UINT64_MAX;
+	return OK;
 }

@@ -30,6 +30,14 @@ void index_free(struct index *ix);
 /** Offset, or 0 when there is none. Threads: any, no lock. */
 uint64_t index_get(const struct index *ix, uint64_t oid);
 
+/**
+ * The smallest oid present that is not smaller than @oid. In a dense range that is a look at its page;
+ * beyond, the ranges are needed in order, which is prepared once, when it is asked for.
+ * @may_block  false: ERR_AGAIN where it would take long
+ * Returns 0; ERR_NOENT: there is none; ERR_NOMEM. Threads: any.
+ */
+MUST_CHECK int index_next(struct index *ix, uint64_t oid, bool may_block, uint64_t *ret_oid);
+
 /** Make room so that the following @n index_set() of new oids cannot fail. Returns 0 or ERR_NOMEM. */
 MUST_CHECK int index_prepare(struct index *ix, const uint64_t *oids, size_t n);
 /** Set; the oid must be present or prepared. Threads: the writer. */
