@@ -72,6 +72,13 @@ void handle_store_blob_chunk(const struct request *r, const struct args *a);
 void handle_store_blob_end(const struct request *r, const struct args *a);
 void handle_store_blob_shared(const struct request *r, const struct args *a);
 void handle_send_blob(const struct request *r, const struct args *a);
+/* handlers_iterate.c */
+void handle_iterator_start(const struct request *r, const struct args *a);
+void handle_iterator_next(const struct request *r, const struct args *a);
+void handle_iterator_record_start(const struct request *r, const struct args *a);
+void handle_iterator_record_next(const struct request *r, const struct args *a);
+void handle_iterator_gc(const struct request *r, const struct args *a);
+void handle_record_iternext(const struct request *r, const struct args *a);
 /* handlers_commit.c */
 void handle_tpc_begin(const struct request *r, const struct args *a);
 void handle_storea(const struct request *r, const struct args *a);

@@ -72,7 +72,13 @@ static void answer(struct load_op *op)
 	struct reply rep;
 
 	if (op->load.rc != OK) {
-		reply_failure(&op->request, op->load.rc, &op->load.err, op->load.oid);
+		reply_failure(&op->request, op->load.rc, &op->load.err,
+			op->load.kind == LOAD_NEXT ? op->load.found_oid : op->load.oid);
+		return;
+	}
+	if (op->load.kind == LOAD_NEXT && op->load.none) {
+		reply_error_text(
+			&op->request, EXC_VALUE_ERROR, "no key satisfies the conditions");
 		return;
 	}
 	if (!reply_begin(&rep, &op->request))

@@ -34,12 +34,12 @@ const struct method methods[] = {
 	{ "storeBlobEnd", 4, 4, METHOD_WRITES, handle_store_blob_end, "blobs" },
 	{ "storeBlobShared", 5, 5, METHOD_WRITES, handle_store_blob_shared, "blobs" },
 	{ "sendBlob", 2, 2, 0, handle_send_blob, "blobs" },
-	{ "record_iternext", 0, 1, METHOD_LATER, NULL, "later" },
-	{ "iterator_start", 0, 2, METHOD_LATER, NULL, "later" },
-	{ "iterator_next", 1, 1, METHOD_LATER, NULL, "later" },
-	{ "iterator_record_start", 2, 2, METHOD_LATER, NULL, "later" },
-	{ "iterator_record_next", 1, 1, METHOD_LATER, NULL, "later" },
-	{ "iterator_gc", 1, 1, METHOD_LATER, NULL, "later" },
+	{ "record_iternext", 0, 1, 0, handle_record_iternext, "iteration" },
+	{ "iterator_start", 2, 2, 0, handle_iterator_start, "iteration" },
+	{ "iterator_next", 1, 1, 0, handle_iterator_next, "iteration" },
+	{ "iterator_record_start", 2, 2, 0, handle_iterator_record_start, "iteration" },
+	{ "iterator_record_next", 1, 1, 0, handle_iterator_record_next, "iteration" },
+	{ "iterator_gc", 1, 1, 0, handle_iterator_gc, "iteration" },
 };
 
 const size_t n_methods = ARRAY_LEN(methods);

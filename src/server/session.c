@@ -11,6 +11,7 @@
 #include "server/commit.h"
 #include "server/dispatch.h"
 #include "server/hub.h"
+#include "server/iterators.h"
 #include "server/server.h"
 #include "server/upload.h"
 #include "zeo/frame.h"
@@ -88,6 +89,8 @@ void session_unref(struct session *s)
 	if (--s->refs)
 		return;
 	CHECK(s->state == SESSION_CLOSED && !s->commit && !s->dirty);
+	if (s->hs)
+		iterators_free(s->iterators, s->hs->ss->storage);
 	s->hub->n_open--;
 	buf_free(&s->in);
 	outq_free(&s->out);

@@ -23,6 +23,7 @@
 struct commit;
 struct hub;
 struct hub_storage;
+struct iterators;
 struct upload;
 
 enum session_state {
@@ -88,6 +89,7 @@ struct session {
 	struct buf in;          /* bytes of a message that is not whole yet */
 	struct outq out;
 	struct stream *streams;
+	struct iterators *iterators; /* NULL: there were none yet */
 	uint64_t since_us;   /* monotonic: connected */
 	uint64_t drained_us; /* monotonic: the last time something left, or was queued to empty */
 	uint64_t requests;
