@@ -41,7 +41,7 @@ static struct val tuple_of(struct val *items, uint32_t n)
 	return v;
 }
 
-static void write_bucket(const struct btrees_class *class, struct slice class_pickle,
+static void write_bucket(const struct btrees_class *class, const struct val *record_class,
 	const struct bucket *b, struct buf *ret)
 {
 	bool tree = class->kind == BTREES_TREE || class->kind == BTREES_TREE_SET;
@@ -57,7 +57,7 @@ static void write_bucket(const struct btrees_class *class, struct slice class_pi
 		top = tuple_of(&node, 1);
 		whole = tuple_of(&top, 1);
 	}
-	state_write(class_pickle, &whole, ret);
+	state_write(record_class, &whole, ret);
 }
 
 static int resolve_bucket(const struct btrees_class *class, const struct state s[STATES],
@@ -79,7 +79,7 @@ static int resolve_bucket(const struct btrees_class *class, const struct state s
 	if (rc == OK)
 		rc = merge_buckets(class, &b[OLD], &b[COMMITTED], &b[CHANGED], arena, &out, e);
 	if (rc == OK)
-		write_bucket(class, s[CHANGED].class_pickle, &out, ret);
+		write_bucket(class, &s[CHANGED].class, &out, ret);
 	return rc;
 }
 
@@ -124,7 +124,7 @@ static int resolve_length(const struct state s[STATES], struct buf *ret, struct 
 	}
 	if (!sum(&s[COMMITTED].value, &s[CHANGED].value, &s[OLD].value, &v))
 		return err_set(e, ERR_UNSUPPORTED, "a length above 64 bits");
-	state_write(s[CHANGED].class_pickle, &v, ret);
+	state_write(&s[CHANGED].class, &v, ret);
 	return OK;
 }
 

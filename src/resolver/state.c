@@ -34,7 +34,6 @@ int state_read(struct slice record, struct arena *arena, struct state *ret, stru
 	}
 	if (!references_ok(&s.value))
 		return err_set(e, ERR_UNSUPPORTED, "a class or an odd reference in the state");
-	s.class_pickle = slice_of(record.data, n);
 	*ret = s;
 	return OK;
 }
@@ -129,11 +128,13 @@ static void put(struct writer *w, const struct val *v)
 	enc_end(&w->en);
 }
 
-void state_write(struct slice class_pickle, const struct val *value, struct buf *out)
+void state_write(const struct val *class, const struct val *value, struct buf *out)
 {
 	struct writer w = { .n_globals = 0 };
 
-	buf_put_slice(out, class_pickle);
+	enc_begin(&w.en, out, ENC_PICKLE);
+	put(&w, class);
+	enc_finish(&w.en);
 	enc_begin(&w.en, out, ENC_PICKLE);
 	put(&w, value);
 	enc_finish(&w.en);

@@ -10,8 +10,7 @@
 #include "codec/val.h"
 
 struct state {
-	struct slice class_pickle; /* as it stands in the record */
-	struct val class;
+	struct val class; /* what the first pickle holds */
 	struct val value; /* its references are reference_ok() */
 };
 
@@ -24,7 +23,7 @@ MUST_CHECK int state_read(
  * the class has no name. Borrows from @arena. */
 bool state_class_name(const struct state *s, struct arena *arena, struct slice *ret);
 
-/** Append a record: @class_pickle and the pickle of @value. Check buf_ok(). */
-void state_write(struct slice class_pickle, const struct val *value, struct buf *out);
+/** Append a record: the pickles of @class and @value, with one memo. Check buf_ok(). */
+void state_write(const struct val *class, const struct val *value, struct buf *out);
 
 #endif

@@ -6,8 +6,12 @@ import io
 import os
 import random
 import re
+import signal
+import socket
 import struct
 import subprocess
+import sys
+import time
 
 import BTrees
 import pytest
@@ -34,9 +38,15 @@ class Tool:
 
     def __call__(self, old, committed, new):
         """(letter, record or text)"""
+        self.send(old, committed, new)
+        return self.read()
+
+    def send(self, old, committed, new):
         self.process.stdin.write(
             struct.pack('>IIII', len(old), len(committed), len(new), 0) + old + committed + new)
         self.process.stdin.flush()
+
+    def read(self):
         length, = struct.unpack('>I', self.process.stdout.read(4))
         answer = self.process.stdout.read(length)
         return answer[:1].decode(), answer[1:] if answer[:1] == b'+' else answer[1:].decode()
@@ -440,3 +450,252 @@ def test_random_states(native, family, flavour):
     assert results.get('CC', 0) > total / 20
     # left to others: what could have been merged, and was not
     assert results.get('+U', 0) < total / (5 if 'O' in family else 50)
+
+
+# The resolver process
+
+CLASSES = '''
+import os, subprocess, sys, time
+from persistent import Persistent
+
+class Base(Persistent):
+    def __getstate__(self):
+        return self.__dict__
+
+class Sum(Base):
+    def _p_resolveConflict(self, old, committed, new):
+        return {**new, 'n': committed['n'] + new['n'] - old['n']}
+
+class Prints(Sum):
+    def _p_resolveConflict(self, old, committed, new):
+        print('x' * 100000)
+        os.write(1, b'y' * 1000)
+        return super()._p_resolveConflict(old, committed, new)
+
+class Raises(Base):
+    def _p_resolveConflict(self, old, committed, new):
+        raise new['error'](new['text'])
+
+class Exits(Base):
+    def _p_resolveConflict(self, old, committed, new):
+        os._exit(3)
+
+class ExitsPolitely(Base):
+    def _p_resolveConflict(self, old, committed, new):
+        sys.exit(3)
+
+class Hangs(Base):
+    def _p_resolveConflict(self, old, committed, new):
+        child = subprocess.Popen(['sleep', '600'])
+        with open(new['pids'], 'w') as f:
+            f.write(f'{os.getpid()} {child.pid}')
+        while True:
+            time.sleep(600)
+
+class Huge(Base):
+    def _p_resolveConflict(self, old, committed, new):
+        return 'x' * (70 << 20)
+
+class Large(Base):
+    def _p_resolveConflict(self, old, committed, new):
+        return {'x': 'x' * (20 << 20), 'open': sorted(os.listdir('/proc/self/fd'))}
+
+class Tells(Base):
+    def _p_resolveConflict(self, old, committed, new):
+        return {'open': [os.readlink(f'/proc/self/fd/{fd}') for fd in os.listdir('/proc/self/fd')
+                         if os.path.exists(f'/proc/self/fd/{fd}')],
+                'session': os.getsid(0) == os.getpid(), 'path': sys.path[:2], 'pid': os.getpid()}
+
+class Cannot(Base):
+    pass
+'''
+
+
+@pytest.fixture(scope='module')
+def classes(tmp_path_factory):
+    """A module of the application, on a path of its own."""
+    folder = tmp_path_factory.mktemp('application')
+    (folder / 'application.py').write_text(CLASSES)
+    sys.path.insert(0, str(folder))
+    yield importlib.import_module('application')
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture
+def resolver(build, classes):
+    """Starts the tool with processes."""
+    tools = []
+
+    def start(python=sys.executable, processes=1, timeout_ms=20000, path=None, ok=True):
+        t = Tool(build / 'tests' / 'tools' / 'resolve', python, str(processes), str(timeout_ms),
+                 os.path.dirname(classes.__file__) if path is None else path)
+        tools.append(t)
+        t.started = t.read()
+        assert t.started[0] == ('+' if ok else 'E'), t.started
+        return t
+
+    yield start
+    for t in tools:
+        t.process.stdin.close()
+        assert t.process.wait(20) == (0 if t.started[0] == '+' else 1)
+        t.process.stdout.close()
+
+
+def ask(tool, klass, new=None, old=None, committed=None):
+    return tool(*[record(klass, s or {}) for s in (old, committed, new)])
+
+
+def test_the_class_of_an_application(resolver, classes):
+    tool = resolver()
+    for i in range(3):
+        letter, answer = ask(tool, classes.Sum, {'n': 7, 'r': Ref(OID)}, {'n': 5}, {'n': 11})
+        assert letter == '+'
+        klass, state = load(answer)
+        assert klass is classes.Sum
+        assert same(state, {'n': 13, 'r': Ref(OID)})
+
+
+def test_as_storages_answer(resolver, classes):
+    """The same bytes as ZODB's own."""
+    tool = resolver()
+    records = [record(classes.Sum, {'n': n, 'r': Ref((OID, classes.Sum))}) for n in (1, 2, 3)]
+    assert tool(*records) == by_python(*records)
+
+
+def test_btrees_needs_no_process(resolver):
+    tool = resolver(python='-')
+    assert ask(tool, Length, 3, 1, 2)[0] == '+'
+
+
+def test_a_btree_that_only_python_merges(resolver, native):
+    records = [record(Length, n) for n in (0, 2**70, 1)]
+    assert native(*records)[0] == 'U'
+    assert resolver()(*records) == by_python(*records)
+
+
+def test_without_processes(resolver, classes):
+    letter, text = ask(resolver(python='-'), classes.Sum, {'n': 1})
+    assert letter == 'C'
+    assert 'class application.Sum is not one this server can resolve' in text
+
+
+def test_nothing_is_inherited(resolver, classes):
+    with socket.socket() as ours:
+        letter, answer = ask(resolver(), classes.Tells)
+    assert letter == '+'
+    state = load(answer)[1]
+    assert state['session']
+    assert state['path'][0] == os.path.dirname(classes.__file__)
+    assert ours and not [f for f in state['open'] if f.startswith('pipe:') and f not in
+                         inherited_pipes()]
+    assert len([f for f in state['open'] if f.startswith('socket:')]) == 1
+
+
+def inherited_pipes():
+    """Where the test's own standard error goes."""
+    return [os.readlink('/proc/self/fd/2')]
+
+
+@pytest.mark.parametrize('name, text', [
+    ('Exits', 'the resolver process'), ('ExitsPolitely', 'SystemExit'), ('Cannot', 'ConflictError'),
+    ('Huge', 'more than')])
+def test_a_class_that_fails(resolver, classes, name, text):
+    tool = resolver()
+    letter, answer = ask(tool, getattr(classes, name))
+    assert letter == 'C'
+    assert text in answer
+    assert ask(tool, classes.Sum, {'n': 2}, {'n': 1}, {'n': 1})[0] == '+'
+
+
+def test_a_class_that_raises(resolver, classes):
+    tool = resolver()
+    letter, text = ask(tool, classes.Raises, {'error': ValueError, 'text': 'no\nway' * 1000})
+    assert letter == 'C'
+    assert 'ValueError' in text and '\n' not in text and len(text) < 500
+
+
+def test_a_class_that_is_not_there(resolver, classes):
+    tool = resolver()
+    data = record(classes.Sum, {'n': 1}).replace(b'application', b'elsewhere.a')
+    letter, text = tool(data, data, data)
+    assert letter == 'C'
+    data = record(classes.Sum, {'n': 1})
+    assert tool(data, data, data)[0] == '+'
+
+
+def test_a_class_that_prints(resolver, classes):
+    tool = resolver()
+    for i in range(2):
+        assert ask(tool, classes.Prints, {'n': 2}, {'n': 1}, {'n': 1})[0] == '+'
+
+
+def test_a_large_answer(resolver, classes):
+    letter, answer = ask(resolver(), classes.Large)
+    assert letter == '+'
+    assert len(load(answer)[1]['x']) == 20 << 20
+
+
+def gone(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as f:
+            return f.read().rpartition(')')[2].split()[0] == 'Z'
+    except OSError:
+        return True
+
+
+def await_gone(*pids):
+    deadline = time.monotonic() + 20
+    while not all(map(gone, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)  # nobody tells
+
+
+def test_a_class_that_hangs(resolver, classes, tmp_path):
+    tool = resolver(timeout_ms=2500)
+    pids = tmp_path / 'pids'
+    letter, text = ask(tool, classes.Hangs, {'pids': str(pids)})
+    assert letter == 'C'
+    assert text == 'the resolver process did not answer within 2500 ms and was killed'
+    await_gone(*pids.read_text().split())
+    assert ask(tool, classes.Sum, {'n': 2}, {'n': 1}, {'n': 1})[0] == '+'
+
+
+def test_a_process_that_is_killed(resolver, classes):
+    tool = resolver()
+    pid = load(ask(tool, classes.Tells)[1])[1]['pid']
+    os.kill(pid, signal.SIGKILL)
+    await_gone(pid)
+    # the request that meets the dead one fails: it may have been on its way when it died
+    letters = [ask(tool, classes.Sum, {'n': 2}, {'n': 1}, {'n': 1})[0] for i in range(2)]
+    assert letters in (['C', '+'], ['+', '+'])
+
+
+def test_a_process_is_killed_with_the_server(resolver, classes, tmp_path):
+    """Even one that hangs."""
+    tool = resolver(timeout_ms=60000)
+    pids = tmp_path / 'pids'
+    records = [record(classes.Hangs, s) for s in ({}, {}, {'pids': str(pids)})]
+    tool.send(*records)
+    deadline = time.monotonic() + 20
+    while not (pids.exists() and len(pids.read_text().split()) == 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)  # nobody tells
+    pid, child = pids.read_text().split()
+    tool.process.kill()
+    await_gone(pid)
+    os.kill(int(child), signal.SIGKILL)
+    tool.process.wait()
+    tool.process = subprocess.Popen(['true'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@pytest.mark.parametrize('python, text', [
+    ('/nonexistent/python', "'/nonexistent/python' cannot be started: No such file"),
+    ('/bin/false', "resolver process '/bin/false': the resolver process ended")])
+def test_an_interpreter_that_is_not_right(resolver, python, text):
+    assert text in resolver(python=python, ok=False).started[1]
+
+
+def test_zodb_is_missing(resolver, tmp_path):
+    (tmp_path / 'ZODB.py').write_text('raise ImportError("no ZODB here")')
+    started = resolver(path=str(tmp_path), ok=False).started
+    assert 'ImportError: no ZODB here' in started[1]

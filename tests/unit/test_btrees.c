@@ -20,7 +20,7 @@ static struct slice record(const char *class, const char *state, size_t n, struc
 {
 	buf_put_str(out, "\x80\3c");
 	buf_put_str(out, class);
-	buf_put_str(out, "\nq\1.\x80\3");
+	buf_put(out, "\nq\0.\x80\3", 6);
 	buf_put(out, state, n);
 	buf_put_str(out, ".");
 	return buf_slice(out);
@@ -135,13 +135,18 @@ static void test_next(void **state)
 		"K\1\x85" REF("\1") "\x86", "K\1K\2\x86" REF("\1") "\x86");
 	MERGES(SET, "K\1\x85" NAMED("\1", "BTrees._IIBTree\nIISet") "\x86",
 		"K\1K\2\x86" NAMED("\1", "BTrees.IIBTree\nIISet") "\x86",
-		"K\1\205C\x08\0\0\0\0\0\0\0\1h\1\x86Q\x86",
+		"K\1\205C\x08\0\0\0\0\0\0\0\1h\0\x86Q\x86",
 		"K\1K\2\x86"
 		"C\x08\0\0\0\0\0\0\0\1"
-		"cBTrees._IIBTree\nIISet\nq\0\x86Q\x86");
+		"cBTrees._IIBTree\nIISet\nq\1\x86Q\x86");
 	REFUSES(SET, "K\1\x85" REF("\1") "\x86", "K\1\x85" REF("\2") "\x86",
 		"K\1\x85" REF("\1") "\x86", "(reason 0)");
 	REFUSES(SET, "K\1\x85\x85", "K\1\x85" REF("\2") "\x86", "K\1\x85\x85", "(reason 0)");
+	/* the class of the record is remembered */
+	MERGES(SET, "K\1\x85" NAMED("\1", SET) "\x86", "K\1\x85" NAMED("\1", SET) "\x86",
+		"K\1K\2\x86" NAMED("\1", SET) "\x86",
+		"K\1K\2\x86"
+		"C\x08\0\0\0\0\0\0\0\1h\0\x86Q\x86");
 	NOT_MINE(SET, "K\1\x85" NAMED("\1", "a\nb") "\x86", "K\1\x85" NAMED("\1", "a\nc") "\x86",
 		"K\1\x85" NAMED("\1", "a\nb") "\x86", "class");
 }
