@@ -175,7 +175,6 @@ static const struct schema_section demostorage_section = {
 	KEYS(demostorage_keys),
 	CHILDREN(base_storages),
 	.check = check_demostorage,
-	.refusal = "is not offered yet",
 	.help = "changes on top of a storage that stays as it is",
 };
 
@@ -206,7 +205,6 @@ static const struct schema_section zlibstorage_section = {
 	.storage_kind = CONFIG_ZLIBSTORAGE,
 	KEYS(zlibstorage_keys),
 	CHILDREN(base_storage),
-	.refusal = "is not offered yet: records are not compressed",
 	.help = "compressed records, which clients see uncompressed",
 };
 
@@ -217,7 +215,6 @@ static const struct schema_section serverzlibstorage_section = {
 	.storage_kind = CONFIG_SERVERZLIBSTORAGE,
 	KEYS(zlibstorage_keys),
 	CHILDREN(base_storage),
-	.refusal = "is not offered yet: records are not compressed",
 	.help = "compressed records, which clients get as they are",
 };
 

@@ -181,6 +181,218 @@ static void test_given_tid(void **state)
 	s->ops->close(s);
 }
 
+/* --- pack --- */
+
+/* A record that refers to @n objects. */
+static void put_record(struct buf *b, const uint64_t *oids, size_t n)
+{
+	buf_reset(b);
+	buf_put_str(b, "\x80\x03"
+		       "cmodule\nClass\n."
+		       "\x80\x03]");
+	for (size_t i = 0; i < n; i++) {
+		buf_put(b, "C\x08", 2);
+		buf_put_be64(b, oids[i]);
+		buf_put_str(b, "Qa");
+	}
+	buf_put_str(b, ".");
+}
+
+static void store_record(
+	struct txn *t, uint64_t oid, uint64_t serial, const uint64_t *oids, size_t n)
+{
+	struct txn_rec rec = { .oid = oid, .serial = serial, .op = TXN_STORE, .has_data = true };
+	struct buf b = BUF_INIT(0);
+	struct err e = ERR_INIT;
+
+	put_record(&b, oids, n);
+	assert_int_equal(txn_add(t, &rec, buf_slice(&b), &e), OK);
+	buf_free(&b);
+}
+
+static uint64_t commit_record(
+	struct storage *s, uint64_t oid, uint64_t serial, const uint64_t *oids, size_t n)
+{
+	struct txn *t = test_txn("", "");
+
+	test_time.now_us += 1000000;
+	store_record(t, oid, serial, oids, n);
+	return commit(s, t);
+}
+
+static void pack_done(struct pack_req *r)
+{
+	r->exec = NULL;
+}
+
+static struct pack_req pack(struct storage *s, double time_s)
+{
+	struct test_exec x = TEST_EXEC;
+	struct pack_req r = { .exec = &x.base, .done = pack_done, .time_s = time_s };
+
+	s->ops->pack(s, &r);
+	test_exec_run(&x);
+	assert_null(r.exec);
+	return r;
+}
+
+static double now_s(void)
+{
+	return (double)test_time.now_us / 1e6;
+}
+
+static bool has(struct storage *s, uint64_t oid, uint64_t serial)
+{
+	struct load_req r = test_load(s, LOAD_SERIAL, oid, serial, TID_MAX);
+	bool found = r.rc == OK;
+
+	assert_true(found || r.rc == ERR_NOKEY);
+	test_load_free(&r);
+	return found;
+}
+
+static void test_pack_revisions(void **state)
+{
+	struct storage *s = open_mapping();
+	uint64_t t0 = commit_record(s, 0, 0, NULL, 0);
+	uint64_t t1 = commit_record(s, 0, t0, NULL, 0);
+	double then = now_s();
+	uint64_t t2 = commit_record(s, 0, t1, NULL, 0);
+	struct storage_info before, after;
+	struct publication *p;
+
+	s->ops->info(s, &before);
+	assert_int_equal(pack(s, then).rc, OK);
+	assert_false(has(s, 0, t0));
+	assert_true(has(s, 0, t1)); /* current at that time */
+	assert_true(has(s, 0, t2));
+	s->ops->info(s, &after);
+	assert_int_equal(before.size - after.size, before.size / 3 - 50 / 3);
+	p = atomic_load(&s->pubs->newest);
+	assert_true(p->info_only && p->tid == t2);
+	assert_true(p->size_bytes == after.size && p->length == 1);
+	assert_int_equal(pack(s, then).rc, OK);             /* redundant */
+	assert_int_equal(pack(s, then - 10).rc, ERR_INVAL); /* as ZODB's */
+	assert_int_equal(pack(s, now_s() + 86400).rc, OK);
+	assert_false(has(s, 0, t1));
+	assert_true(has(s, 0, t2));
+	s->ops->close(s);
+}
+
+static void test_pack_garbage(void **state)
+{
+	struct storage *s = open_mapping();
+	uint64_t one[] = { 1 }, two[] = { 2 }, three[] = { 3, 3 };
+	struct txn *t = test_txn("", "");
+	uint64_t t0, t1;
+	struct storage_info info;
+
+	assert_int_equal(pack(s, now_s()).rc, OK); /* empty */
+	store_record(t, 0, 0, one, 1);
+	store_record(t, 1, 0, two, 1);
+	store_record(t, 2, 0, one, 1);
+	store_record(t, 3, 0, NULL, 0);
+	store_record(t, 4, 0, three, 2); /* nobody refers to it, nor to 3 then */
+	t0 = commit(s, t);
+	assert_int_equal(pack(s, now_s()).rc, OK);
+	assert_true(has(s, 0, t0) && has(s, 1, t0) && has(s, 2, t0));
+	assert_false(has(s, 3, t0) || has(s, 4, t0));
+	s->ops->info(s, &info);
+	assert_int_equal(info.length, 3);
+	t1 = commit_record(s, 0, t0, NULL, 0);
+	assert_int_equal(pack(s, now_s() - 0.5).rc, OK);
+	assert_true(has(s, 2, t0)); /* an older revision of the root is still there */
+	assert_int_equal(pack(s, now_s()).rc, OK);
+	assert_false(has(s, 1, t0) || has(s, 2, t0));
+	assert_true(has(s, 0, t1));
+	s->ops->close(s);
+}
+
+static void test_pack_dangling(void **state)
+{
+	struct storage *s = open_mapping();
+	uint64_t nine[] = { 9 };
+	uint64_t t1 = commit_record(s, 1, 0, NULL, 0);
+	struct pack_req r = pack(s, now_s());
+
+	assert_int_equal(r.rc, ERR_NOKEY); /* T53: there is no root */
+	assert_int_equal(r.oid, 0);
+	commit_record(s, 0, 0, nine, 1);
+	r = pack(s, now_s());
+	assert_int_equal(r.rc, ERR_NOKEY);
+	assert_int_equal(r.oid, 9);
+	assert_true(has(s, 1, t1)); /* nothing is removed then */
+	mapping_keep_garbage(s);
+	assert_int_equal(pack(s, now_s() + 1).rc, OK);
+	assert_true(has(s, 1, t1));
+	s->ops->close(s);
+}
+
+/* A load that shows a revision keeps it, whatever a pack does meanwhile. */
+static struct storage *packed_meanwhile;
+
+static void pack_in_load(struct load_req *r)
+{
+	const uint8_t *data = r->data.data;
+	struct buf b = BUF_INIT(0);
+
+	assert_int_equal(pack(packed_meanwhile, now_s()).rc, OK);
+	put_record(&b, NULL, 0);
+	assert_int_equal(r->data.len, b.len);
+	assert_memory_equal(data, b.data, b.len);
+	buf_free(&b);
+}
+
+static void test_pack_under_load(void **state)
+{
+	struct storage *s = open_mapping();
+	uint64_t t0 = commit_record(s, 0, 0, NULL, 0);
+	struct load_req r = {
+		.done = pack_in_load, .kind = LOAD_SERIAL, .tid = t0, .applied = TID_MAX
+	};
+
+	commit_record(s, 0, t0, NULL, 0);
+	packed_meanwhile = s;
+	s->ops->load(s, &r);
+	assert_false(has(s, 0, t0));
+	s->ops->close(s);
+}
+
+/* --- a commit's hooks --- */
+
+static int refuse(struct txn *t, struct err *e)
+{
+	*(uint64_t *)t->prepare_ctx = t->tid;
+	return err_set(e, ERR_IO, "no");
+}
+
+static void settled(struct txn *t, int rc)
+{
+	*(int *)(t->prepare_ctx) += rc == ERR_IO;
+}
+
+static void test_hooks(void **state)
+{
+	struct storage *s = open_mapping();
+	struct txn *t = test_txn("", "");
+	struct test_outcome o;
+	uint64_t seen = 0;
+
+	test_store(t, 1, 0, "x");
+	assert_int_equal(test_vote(s, t, false).rc, OK);
+	t->prepare = refuse;
+	t->settled = settled;
+	t->prepare_ctx = &seen;
+	t->after_tid = tid_of_time(test_time.now_us) + 1000;
+	test_finish(s, t, &o);
+	assert_int_equal(o.rc, ERR_IO);
+	assert_int_equal(seen, t->tid + 1);
+	assert_true(t->tid > t->after_tid);
+	assert_no_object(s, 1);
+	txn_free(t);
+	s->ops->close(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +402,11 @@ int main(void)
 		cmocka_unit_test(test_history),
 		cmocka_unit_test(test_oids),
 		cmocka_unit_test(test_given_tid),
+		cmocka_unit_test(test_pack_revisions),
+		cmocka_unit_test(test_pack_garbage),
+		cmocka_unit_test(test_pack_dangling),
+		cmocka_unit_test(test_pack_under_load),
+		cmocka_unit_test(test_hooks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

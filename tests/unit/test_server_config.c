@@ -421,25 +421,31 @@ static void test_ssl(void **state)
 		"t.conf:3: <ssl> was found without the key 'authenticate', which is required");
 }
 
-static void test_refused_storages(void **state)
+static void test_nested_storages(void **state)
 {
-	expect_refused(ZEO "<demostorage>\n<filestorage>\npath x\n</filestorage>\n"
-			   "<mappingstorage changes/>\n</demostorage>",
-		"t.conf:4: <demostorage> is not offered yet");
+	load(ZEO "<demostorage>\n<filestorage>\npath x\n</filestorage>\n"
+		 "<mappingstorage changes/>\n</demostorage>");
 	assert_int_equal(config->storages->demo.base->kind, CONFIG_FILESTORAGE);
 	assert_int_equal(config->storages->demo.changes->kind, CONFIG_MAPPINGSTORAGE);
-	expect_refused(ZEO "<blobstorage>\nblob-dir b\n<mappingstorage/>\n</blobstorage>",
-		"t.conf:4: <blobstorage> is not offered yet: blobs are not served");
-	assert_string_equal(config->storages->blob.blob_dir, "b");
-	expect_refused("%import zc.zlibstorage\n" ZEO
-		       "<zlibstorage>\ncompress no\n<mappingstorage/>\n</zlibstorage>",
-		"t.conf:5: <zlibstorage> is not offered yet: records are not compressed");
+	load("%import zc.zlibstorage\n" ZEO
+	     "<zlibstorage>\ncompress no\n<mappingstorage/>\n</zlibstorage>");
 	assert_false(config->storages->zlib.compress);
 	assert_int_equal(config->storages->zlib.base->kind, CONFIG_MAPPINGSTORAGE);
-	expect_refused("%import zc.zlibstorage\n" ZEO
-		       "<serverzlibstorage>\n<mappingstorage/>\n</serverzlibstorage>",
-		"t.conf:5: <serverzlibstorage> is not offered yet: records are not compressed");
+	load("%import zc.zlibstorage\n" ZEO
+	     "<serverzlibstorage>\n<mappingstorage/>\n</serverzlibstorage>");
+	assert_int_equal(config->storages->kind, CONFIG_SERVERZLIBSTORAGE);
 	assert_true(config->storages->zlib.compress);
+}
+
+static void test_refused_storages(void **state)
+{
+	load(ZEO "<blobstorage>\nblob-dir b\n<mappingstorage/>\n</blobstorage>");
+	assert_string_equal(config->storages->blob.blob_dir, "b");
+	expect_refused("%import zc.zlibstorage\n" ZEO
+		       "<zlibstorage>\ncompress no\n<fullstorage>\nenvdir x\n</fullstorage>\n"
+		       "</zlibstorage>",
+		"t.conf:7: <fullstorage> is not offered: ZODB itself has dropped its Berkeley DB "
+		"storages");
 }
 
 #define CLIENT "is not offered yet: this server has no storage that is a client of another one"
@@ -583,7 +589,8 @@ static void test_no_memory(void **state)
 
 	write_config("%define name X\n" ZEO "<filestorage $name-$name>\npath Data.fs\n"
 		     "</filestorage>\n<mappingstorage>\nname $name$$\n</mappingstorage>\n"
-		     "<demostorage d/>\n<zookeeper/>\n<eventlog>\n<logfile>\npath x\n"
+		     "<demostorage d>\n<zeoclient>\nserver a:1\n</zeoclient>\n</demostorage>\n"
+		     "<zookeeper/>\n<eventlog>\n<logfile>\npath x\n"
 		     "</logfile>\n</eventlog>\n");
 	for (n = 0; rc != OK; n++) {
 		allocations_left = n;
@@ -674,6 +681,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_refused_filestorage, free_config),
 		cmocka_unit_test_teardown(test_refused_zeo, free_config),
 		cmocka_unit_test_teardown(test_ssl, free_config),
+		cmocka_unit_test_teardown(test_nested_storages, free_config),
 		cmocka_unit_test_teardown(test_refused_storages, free_config),
 		cmocka_unit_test_teardown(test_refused_clients, free_config),
 		cmocka_unit_test_teardown(test_refused_log, free_config),

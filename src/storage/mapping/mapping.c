@@ -319,6 +319,7 @@ static const struct storage_ops ops = {
 	.vote = mapping_vote,
 	.abort = mapping_abort,
 	.finish = mapping_finish,
+	.pack = mapping_pack,
 	.new_oids = mapping_new_oids,
 	.has_oid = mapping_has_oid,
 	.info = mapping_info,

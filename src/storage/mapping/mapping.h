@@ -11,4 +11,7 @@
 MUST_CHECK int mapping_open(const char *name, const struct clock *clock, uint32_t recent_txns,
 	struct storage **ret, struct err *e);
 
+/** Its pack() is not to remove objects that it has no reference to: a base below has those. Before it is used. */
+void mapping_keep_garbage(struct storage *s);
+
 #endif
