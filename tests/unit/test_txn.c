@@ -86,12 +86,57 @@ static void test_spill_fails(void **state)
 	txn_free(t);
 }
 
+static void add_voted(struct txn *t, uint64_t oid, uint32_t made_of)
+{
+	struct txn_rec rec = { .oid = oid, .op = TXN_BACK, .made_of = made_of };
+	struct err e = ERR_INIT;
+
+	assert_int_equal(txn_add_voted(t, &rec, slice_of(NULL, 0), &e), OK);
+}
+
+static void assert_oids(const struct txn *t, const char *oids)
+{
+	assert_int_equal(t->n_recs, strlen(oids));
+	for (size_t i = 0; i < t->n_recs; i++)
+		assert_int_equal(t->recs[i].oid, oids[i] - '0');
+}
+
+/* What vote adds stands behind what it was made of, and can be taken away again. */
+static void test_voted(void **state)
+{
+	struct txn *t = txn_new();
+	struct err e = ERR_INIT;
+
+	for (uint64_t i = 1; i <= 3; i++)
+		assert_int_equal(add(t, i, 5), OK);
+	t->state = TXN_VOTING;
+	assert_int_equal(txn_place_voted(t, &e), OK); /* nothing to place */
+	assert_oids(t, "123");
+	for (int round = 0; round < 2; round++) {
+		add_voted(t, 7, 1);
+		add_voted(t, 8, 3);
+		add_voted(t, 9, 3);
+		assert_oids(t, "123789");
+		assert_int_equal(t->n_asked, 3);
+		assert_int_equal(txn_place_voted(t, &e), OK);
+		assert_oids(t, "172389");
+		txn_drop_voted(t);
+		assert_oids(t, "123");
+		assert_int_equal(t->n_asked, 0);
+	}
+	add_voted(t, 7, 2);
+	txn_drop_voted(t); /* not placed */
+	assert_oids(t, "123");
+	txn_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_in_memory),
 		cmocka_unit_test(test_spilled),
 		cmocka_unit_test(test_spill_fails),
+		cmocka_unit_test(test_voted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
