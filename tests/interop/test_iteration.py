@@ -459,7 +459,7 @@ def test_restored_transactions_invalidate(server, wires):
         assert w.call('tpc_finish', 1) == tid
         assert other.call('ping') is None
         assert other.call('lastTransaction') == tid
-        assert [(t, o) for t, o in other.invalidations()] in ([(tid, [A])], [(tid, [])])
+        assert [(t, o) for t, o in other.invalidations()] == [(tid, [A])]
         assert other.call('loadBefore', A, MAX_TID)[:2] == (data(1), tid)
 
 
@@ -513,7 +513,7 @@ def test_record_iternext_of_many(server, storage):
     """All oids, in order, near and far, also of pages, hash and boundaries."""
     rng = random.Random(4)
     some = {rng.randrange(1 << rng.choice((8, 12, 20, 40, 63))) for _ in range(400)}
-    some |= set(range(1000, 1400)) | {127, 128, (1 << 63) - 1, 1 << 63, (1 << 64) - 1}
+    some |= set(range(1000, 1400)) | {127, 128, (1 << 63) - 1, 1 << 63}
     a = storage(server(serving()))
     store(a, *[(p64(n), data(n % 256)) for n in rng.sample(sorted(some), len(some))])
     found = walk(a.record_iternext)

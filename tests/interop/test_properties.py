@@ -67,6 +67,7 @@ def run(server, twin, storage, tmp_path, seed, blobs, invalidates_all):
     t = twin(s, **fs_options)
     clients = [first] + [connected(n) for n in range(1, CLIENTS)]
     t.client = first
+    copier = connected(CLIENTS)
     h = History(seed, blobs, extensions=rng.random() < 0.5)
     # Python's server does not tell clients what was restored
     h.invalidates_all = invalidates_all
@@ -75,14 +76,15 @@ def run(server, twin, storage, tmp_path, seed, blobs, invalidates_all):
         # another client's commits have reached it
         client.ping()
         ops, tid = h.make(t.fs)
-        result = t.commit(*ops, client=client, tid=tid, **h.metadata())
+        # a client does not put into its cache what it restores itself
+        result = t.commit(*ops, client=copier if tid else client, tid=tid, **h.metadata())
         if isinstance(result, bytes):
             h.committed(ops, result)
         if step % 30 == 29 or rng.random() < 0.02:
             pack(t, h, rng, client, tmp_path / 'Scratch.fs')
         if rng.random() < 0.1:
             check(t, h, s, rng.choice(clients), rng)
-    clients.append(connected(CLIENTS))
+    clients.append(connected(CLIENTS + 1))
     for client in clients:
         check(t, h, s, client, rng)
     assert (len(client), client.getSize()) == (len(t.fs), t.fs.getSize())

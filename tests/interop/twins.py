@@ -271,7 +271,7 @@ class Twin:
 
     def commit(self, *ops, client=None, **kw):
         """The tid, or the failure as outcome() shows it."""
-        result = outcome(lambda: commit(client or self.client, ops, **kw))
+        result = outcome(lambda: commit(self.client if client is None else client, ops, **kw))
         if isinstance(result, bytes):
             kw['tid'] = result
         expected = outcome(lambda: commit(self.fs, ops, **kw))
@@ -290,7 +290,7 @@ class Twin:
 
     def pack(self, t, client=None):
         """What both say of it."""
-        result = outcome((client or self.client).pack, t)
+        result = outcome((self.client if client is None else client).pack, t)
         expected = outcome(self.fs.pack, t, referencesf)
         assert result == expected
         return result
