@@ -27,6 +27,9 @@ static int open_filestorage(const struct server_config *c, const struct config_s
 	};
 
 	return filestorage_open(&o, ret, e);
+		.pack_gc = cs->filestorage.pack_gc,
+		.pack_keep_old = cs->filestorage.pack_keep_old,
+		.pack_bandwidth = cs->filestorage.pack_bandwidth,
 }
 
 static int open_one(const struct server_config *c, const struct config_storage *cs,

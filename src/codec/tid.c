@@ -1,26 +1,44 @@
 #include "codec/tid.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <time.h>
 
 #define MINUTE_US           UINT64_C(60000000)
 #define FROM_1900_TO_1970_S 2208988800.0
+#define END_OF_9999_S       253402300800.0
+
+static uint64_t minutes_of(const struct tm *tm)
+{
+	uint64_t days = ((uint64_t)tm->tm_year * 12 + (uint64_t)tm->tm_mon) * 31 +
+			(uint64_t)tm->tm_mday - 1;
+
+	return (days * 24 + (uint64_t)tm->tm_hour) * 60 + (uint64_t)tm->tm_min;
+}
 
 uint64_t tid_of_time(uint64_t wall_us)
 {
 	time_t t = (time_t)(wall_us / 1000000);
 	struct tm tm;
-	uint64_t minutes;
 	double fraction;
 
 	gmtime_r(&t, &tm);
-	minutes = ((((uint64_t)tm.tm_year * 12 + (uint64_t)tm.tm_mon) * 31 + (uint64_t)tm.tm_mday -
-			   1) * 24 +
-			  (uint64_t)tm.tm_hour) *
-			  60 +
-		  (uint64_t)tm.tm_min;
 	fraction = (double)(wall_us % MINUTE_US) / (double)MINUTE_US;
-	return minutes << 32 | (uint32_t)(fraction * 4294967296.0);
+	return minutes_of(&tm) << 32 | (uint32_t)(fraction * 4294967296.0);
+}
+
+uint64_t tid_of_seconds(double s)
+{
+	const double unit = 60.0 / 65536 / 65536;
+	double minute = floor(s / 60);
+	time_t t = 0;
+	struct tm tm;
+
+	if (!(s >= -FROM_1900_TO_1970_S && s < END_OF_9999_S))
+		return TID_NONE;
+	t = (time_t)(minute * 60);
+	gmtime_r(&t, &tm);
+	return minutes_of(&tm) << 32 | (uint32_t)((s - minute * 60) / unit);
 }
 
 double tid_to_time(uint64_t tid)

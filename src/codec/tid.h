@@ -17,6 +17,10 @@
 /** The tid of a moment, microseconds since 1970 UTC. */
 uint64_t tid_of_time(uint64_t wall_us);
 
+/** The same of seconds since 1970, as TimeStamp(year, month, day, hour, minute, seconds) converts them; TID_NONE
+ * for what is before 1900 or behind the year 9999, or no number. */
+uint64_t tid_of_seconds(double s);
+
 /** The moment of a tid, in seconds since 1970 UTC, as TimeStamp(tid).timeTime() gives it. */
 double tid_to_time(uint64_t tid);
 

@@ -108,11 +108,9 @@ static const struct schema_key filestorage_keys[] = {
 	{ "packer", TYPE_STRING, NULL, 0, NO,
 		"is not offered: it names a Python function, and this server packs by itself",
 		"Python function that packs in place of ZODB's" },
-	{ "pack-gc", TYPE_BOOLEAN, "true", KEY_IF_CHANGED, FS(pack_gc),
-		"cannot be false yet: packing is not offered yet",
+	{ "pack-gc", TYPE_BOOLEAN, "true", 0, FS(pack_gc), NULL,
 		"remove unreachable objects when packing" },
-	{ "pack-keep-old", TYPE_BOOLEAN, "true", KEY_IF_CHANGED, FS(pack_keep_old),
-		"cannot be false yet: packing is not offered yet",
+	{ "pack-keep-old", TYPE_BOOLEAN, "true", 0, FS(pack_keep_old), NULL,
 		"keep the file as it was before a pack as .old" },
 };
 
@@ -150,6 +148,8 @@ static int check_demostorage(const struct zconfig_node *node, struct err *e)
 	const struct zconfig_node *base = NULL;
 	const struct zconfig_node *n;
 
+	{ "pack-bandwidth", TYPE_BYTES, "0", 0, FS(pack_bandwidth), NULL,
+		"bytes a second that a pack reads and writes at most; 0 = no limit" },
 	for (n = node->children; n; n = n->next) {
 		if (n->kind != ZCONFIG_SECTION || (n->value && strcmp(n->value, "changes") == 0))
 			continue;

@@ -41,6 +41,7 @@ struct config_storage {
 			uint64_t quota_bytes; /* 0 = none */
 			bool pack_gc;
 			bool pack_keep_old;
+			uint64_t pack_bandwidth; /* bytes a second, 0 = no limit */
 		} filestorage;
 		struct {
 			const char *name; /* "Mapping Storage" */

@@ -79,6 +79,8 @@ void handle_iterator_record_start(const struct request *r, const struct args *a)
 void handle_iterator_record_next(const struct request *r, const struct args *a);
 void handle_iterator_gc(const struct request *r, const struct args *a);
 void handle_record_iternext(const struct request *r, const struct args *a);
+/* handlers_pack.c */
+void handle_pack(const struct request *r, const struct args *a);
 /* handlers_commit.c */
 void handle_tpc_begin(const struct request *r, const struct args *a);
 void handle_storea(const struct request *r, const struct args *a);

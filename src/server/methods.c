@@ -24,11 +24,11 @@ const struct method methods[] = {
 	{ "vote", 1, 1, METHOD_WRITES, handle_vote, "vote" },
 	{ "tpc_finish", 1, 1, METHOD_WRITES, handle_tpc_finish, "finish" },
 	{ "tpc_abort", 1, 1, METHOD_WRITES, handle_tpc_abort, "commit" },
+	{ "pack", 1, 2, 0, handle_pack, "pack" },
 	{ "server_status", 0, 0, 0, handle_server_status, "status" },
 	{ "set_client_label", 1, 1, 0, handle_set_client_label, "status" },
 	{ "ping", 0, 0, 0, handle_ping, "tids" },
 
-	{ "pack", 1, 2, METHOD_LATER, NULL, "later" },
 	{ "storeBlobStart", 0, 0, METHOD_WRITES, handle_store_blob_start, "blobs" },
 	{ "storeBlobChunk", 1, 1, METHOD_WRITES, handle_store_blob_chunk, "blobs" },
 	{ "storeBlobEnd", 4, 4, METHOD_WRITES, handle_store_blob_end, "blobs" },

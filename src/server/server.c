@@ -38,6 +38,16 @@ void server_fini(struct server *s)
 	*s = (struct server){ 0 };
 }
 
+void server_stop_packs(struct server *s)
+{
+	for (size_t i = 0; i < s->n_storages; i++) {
+		struct storage *st = s->storages[i].storage;
+
+		if (st->ops->pack_stop)
+			st->ops->pack_stop(st);
+	}
+}
+
 struct server_storage *server_find(struct server *s, struct slice id)
 {
 	for (size_t i = 0; i < s->n_storages; i++)

@@ -80,6 +80,7 @@ unsigned service_stop(struct service *v, unsigned grace_ms)
 	unsigned cut = 0;
 
 	acceptor_stop(&v->acceptor);
+	server_stop_packs(v->workers[0].hub.server);
 	drain_all(v);
 	clock_gettime(CLOCK_REALTIME, &deadline);
 	deadline.tv_sec += grace_ms / 1000;

@@ -158,6 +158,23 @@ uint64_t pubchain_last_tid(struct pubchain *c)
 	return tid;
 }
 
+uint64_t pubchain_min_tid(struct pubchain *c)
+{
+	struct pub_cursor *cur;
+	uint64_t min;
+
+	pthread_mutex_lock(&c->lock); /* what a cursor is at is not freed meanwhile */
+	min = atomic_load(&c->newest)->tid;
+	for (cur = c->cursors; cur; cur = cur->next) {
+		uint64_t tid = atomic_load_explicit(&cur->at, memory_order_acquire)->tid;
+
+		if (tid < min)
+			min = tid;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return min;
+}
+
 void pub_cursor_attach(struct pubchain *c, struct pub_cursor *cur)
 {
 	pthread_mutex_lock(&c->lock);

@@ -73,6 +73,10 @@ void pubchain_publish(struct pubchain *c, struct publication *p);
 /** Tid of the newest publication. Threads: any. */
 uint64_t pubchain_last_tid(struct pubchain *c);
 
+/** Tid of what the cursor took last that is farthest behind; of the newest publication, when there is no cursor.
+ * Threads: any. */
+uint64_t pubchain_min_tid(struct pubchain *c);
+
 /** Put the cursor at the newest publication; its tid is the hub's first applied tid. */
 void pub_cursor_attach(struct pubchain *c, struct pub_cursor *cur);
 void pub_cursor_detach(struct pubchain *c, struct pub_cursor *cur);

@@ -178,7 +178,7 @@ struct changes_req {
 struct pack_req {
 	struct job job;
 	struct exec *exec;
-	void (*done)(struct pack_req *r);
+	void (*done)(struct pack_req *r); /* on any thread: must not block, and starts no other pack */
 	double time_s; /* seconds since 1970: revisions that are not current then go */
 	int rc; /* 0 (also when there was nothing to pack); ERR_BUSY: a pack is running; ERR_NOKEY:
 			* a reference to an object that is not there (see oid), ERR_NOSPC ... */
@@ -253,6 +253,9 @@ struct storage_ops {
 	/** Loads and commits go on meanwhile; at the end a publication with info_only tells the sizes. */
 	void (*pack)(struct storage *s, struct pack_req *r);
 	void (*pack_progress)(struct storage *s, struct pack_progress *ret);
+	/** A pack that runs is to end soon (ERR_CLOSED), and no other one begins: the server is being stopped. May be
+	 * NULL where a pack takes no time. */
+	void (*pack_stop)(struct storage *s);
 
 	void (*open_blob)(struct storage *s, struct blob_req *r);
 

@@ -34,6 +34,15 @@ void exception_pos_key(struct enc *en, uint64_t oid)
 	enc_end(en);
 }
 
+void exception_key(struct enc *en, uint64_t oid)
+{
+	begin(en, "builtins.KeyError");
+	enc_tuple(en, 1);
+	enc_id(en, oid);
+	enc_end(en);
+	enc_end(en);
+}
+
 /* The instance dictionary of ConflictError, in the order its constructor fills it. */
 static void conflict_dict(struct enc *en, const char *message, const struct exception_conflict *c)
 {

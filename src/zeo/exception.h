@@ -10,6 +10,8 @@
 
 /** POSKeyError(oid) */
 void exception_pos_key(struct enc *en, uint64_t oid);
+/** KeyError(oid): of a pack */
+void exception_key(struct enc *en, uint64_t oid);
 
 struct exception_conflict {
 	const char *class_name; /* of the object; NULL: None */

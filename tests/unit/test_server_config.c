@@ -375,13 +375,21 @@ static void test_refused_filestorage(void **state)
 	expect_refused(STORAGE("packer my.packer"),
 		"t.conf:6: 'packer' in <filestorage> is not offered: it names a Python function, "
 		"and this server packs by itself");
-	expect_refused(STORAGE("pack-gc OFF"),
-		"t.conf:6: 'pack-gc' in <filestorage> cannot be false yet: packing is not offered "
-		"yet");
-	expect_refused(STORAGE("pack-keep-old no"),
-		"t.conf:6: 'pack-keep-old' in <filestorage> cannot be false yet: packing is not "
-		"offered yet");
-	load(STORAGE("pack-gc YES\npack-keep-old on\nblob-dir"));
+}
+
+static void test_pack_keys(void **state)
+{
+	const struct config_storage *s;
+
+	s = load(STORAGE("pack-gc OFF\npack-keep-old no\npack-bandwidth 20MB"))->storages;
+	assert_false(s->filestorage.pack_gc);
+	assert_false(s->filestorage.pack_keep_old);
+	assert_int_equal(s->filestorage.pack_bandwidth, 20 << 20);
+	free_config(NULL);
+	s = load(STORAGE("pack-gc YES\npack-keep-old on"))->storages;
+	assert_true(s->filestorage.pack_gc);
+	assert_true(s->filestorage.pack_keep_old);
+	assert_int_equal(s->filestorage.pack_bandwidth, 0);
 }
 
 static void test_refused_zeo(void **state)
@@ -695,3 +703,4 @@ int main(void)
 
 	return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }
+		cmocka_unit_test_teardown(test_pack_keys, free_config),

@@ -157,6 +157,7 @@ static void release(struct filestorage *fs)
 	pthread_cond_destroy(&fs->unpinned);
 	pthread_mutex_destroy(&fs->wake_lock);
 	pthread_cond_destroy(&fs->wake);
+	packing_fini(&fs->packing);
 	mem_free(fs->path);
 	mem_free((char *)fs->base.name);
 	mem_free(fs);
@@ -177,6 +178,7 @@ static void fs_close(struct storage *s)
 {
 	struct filestorage *fs = fs_of(s);
 
+	fs_pack_join(fs);
 	if (fs->writer) {
 		stop_writer(fs);
 		if (!log_writer_broken(fs->writer))
@@ -201,6 +203,9 @@ static const struct storage_ops ops = {
 	.iter_close = fs_iter_close,
 	.changes = fs_changes,
 	.open_blob = blob_storage_open_blob,
+	.pack = fs_pack,
+	.pack_progress = fs_pack_progress,
+	.pack_stop = fs_pack_stop,
 	.new_oids = fs_new_oids,
 	.has_oid = fs_has_oid,
 	.info = fs_info,
@@ -220,6 +225,7 @@ static struct filestorage *fs_new(const struct filestorage_options *o)
 	pthread_cond_init(&fs->unpinned, NULL);
 	pthread_mutex_init(&fs->wake_lock, NULL);
 	pthread_cond_init(&fs->wake, NULL);
+	packing_init(&fs->packing);
 	fs->base.ops = &ops;
 	fs->base.read_only = o->read_only;
 	fs->base.pubs = &fs->pubs;
@@ -345,6 +351,8 @@ int filestorage_open(const struct filestorage_options *o, struct storage **ret, 
 	rc = filestorage_core_open(file, o, &s, e);
 	if (rc == OK)
 		rc = fs_blobs_open(fs_of(s), e);
+	if (rc == OK && !o->read_only)
+		fs_pack_clean(fs_of(s));
 	if (rc == OK)
 		rc = start_thread(fs_of(s), e);
 	if (rc != OK)

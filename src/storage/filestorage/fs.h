@@ -13,6 +13,7 @@
 #include "storage/filestorage/data_file.h"
 #include "storage/filestorage/filestorage.h"
 #include "storage/filestorage/format.h"
+#include "storage/filestorage/fs_pack.h"
 #include "storage/filestorage/log_writer.h"
 #include "storage/filestorage/scan.h"
 #include "storage/storage.h"
@@ -37,6 +38,8 @@ struct filestorage {
 	uint32_t pins;            /* voting or voted transactions that hold offsets of the file */
 	bool switching;           /* a pack is about to replace the file: no new pins */
 	pthread_cond_t unpinned;  /* either has changed */
+
+	struct packing packing;
 
 	/* the shell: filestorage_open() only */
 	int lock_fd;

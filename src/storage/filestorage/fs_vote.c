@@ -291,22 +291,24 @@ static int take_space(struct filestorage *fs, struct txn *t, uint64_t *ret_until
 
 static int reserve(struct filestorage *fs, struct txn *t, bool may_block, struct err *e)
 {
-	struct data_file *d;
+	struct data_file *d = NULL;
 	uint64_t until = 0;
 	int rc;
 
 	for (;;) {
 		pthread_mutex_lock(&fs->space_lock);
-		if (until > fs->reserved_until)
+		/* offsets of a file that a pack has replaced meanwhile say nothing of the new one */
+		if (d == atomic_load(&fs->data) && until > fs->reserved_until)
 			fs->reserved_until = until;
 		rc = take_space(fs, t, &until, e);
 		pthread_mutex_unlock(&fs->space_lock);
+		data_file_unref(d);
 		if (rc != ERR_AGAIN || !may_block)
 			return rc;
 		d = data_file_get(&fs->data);
 		rc = reserve_blocks(d, &until, e); /* no lock is held meanwhile */
-		data_file_unref(d);
-		if (rc != OK)
+		if (rc != OK) {
+			data_file_unref(d);
 			return rc;
 	}
 }
