@@ -310,6 +310,7 @@ static int reserve(struct filestorage *fs, struct txn *t, bool may_block, struct
 		if (rc != OK) {
 			data_file_unref(d);
 			return rc;
+		}
 	}
 }
 
