@@ -93,6 +93,44 @@ static const struct schema_section zookeeper_section = {
 	.type = "zookeeper",
 	KEYS(zookeeper_keys),
 	.help = "registration in ZooKeeper, and the monitor server",
+/* <conflict-resolver> */
+
+static int check_resolver(const struct zconfig_node *node, struct err *e)
+{
+	const struct zconfig_node *processes = schema_get(node, "processes");
+	const struct zconfig_node *timeout = schema_get(node, "timeout");
+	double timeout_s = 1;
+	int64_t n;
+
+	if (processes && datatype_integer(processes->value, 1, 64, &n, NULL) != OK)
+		return zconfig_error(processes, ERR_INVAL, e,
+			"'%s' was found in 'processes': 1 to 64 were expected", processes->value);
+	if (timeout && (datatype_float(timeout->value, &timeout_s, NULL) != OK ||
+			       !(timeout_s > 0 && timeout_s <= 3600)))
+		return zconfig_error(timeout, ERR_INVAL, e,
+			"'%s' was found in 'timeout': seconds above 0, up to 3600, were expected",
+			timeout->value);
+	return OK;
+}
+
+static const struct schema_key resolver_keys[] = {
+	{ "python", TYPE_TEXT, "python3", 0, offsetof(struct config_resolver, python), NULL,
+		"the interpreter that has ZODB and the classes of the application" },
+	{ "path", TYPE_TEXT, NULL, KEY_MULTI, NO, NULL,
+		"folders with the application's modules, ':' between them" },
+	{ "processes", TYPE_INTEGER, "1", 0, offsetof(struct config_resolver, processes), NULL,
+		"how many conflicts are resolved at a time" },
+	{ "timeout", TYPE_FLOAT, "10", 0, offsetof(struct config_resolver, timeout_s), NULL,
+		"seconds after which a process that does not answer is killed" },
+};
+
+static const struct schema_section resolver_section = {
+	.type = "conflict-resolver",
+	KEYS(resolver_keys),
+	.check = check_resolver,
+	.help = "processes that resolve conflicts of the application's own classes",
+};
+
 };
 
 /* Storages */
@@ -583,6 +621,7 @@ static const struct schema_section runner_section = {
 static const struct schema_child file_children[] = {
 	{ .type = "zeo", .required = true },
 	{ .type = "runner" },
+	{ .type = "conflict-resolver" },
 	{ .class = CLASS_STORAGE, .required = true, .multi = true },
 	{ .type = "eventlog" },
 	{ .type = "zookeeper" },
@@ -596,6 +635,7 @@ static const struct schema_section file_section = {
 
 const struct schema_section *const schema_sections[] = {
 	&file_section,
+	&resolver_section,
 	&zeo_section,
 	&ssl_section,
 	&zookeeper_section,

@@ -406,6 +406,67 @@ static int check_complete(struct build *b)
 	return OK;
 }
 
+/* One "path" is some folders with ':' between them. @n is where the next one goes; @to NULL: they
+ * are only counted. */
+static int split_path(struct build *b, const char *text, const char **to, size_t *n)
+{
+	while (*text) {
+		size_t len = strcspn(text, ":");
+		char *part;
+		int rc;
+
+		if (len && to) {
+			part = zconfig_copy(&b->c->mem, text, len);
+			rc = part ? datatype_path(part, &b->c->mem, &to[*n], b->e)
+				  : no_memory(b->e);
+			if (rc)
+				return rc;
+		}
+		*n += len != 0;
+		text += len + (text[len] == ':');
+	}
+	return OK;
+}
+
+static int split_paths(struct build *b, const struct zconfig_node *node, const char **to, size_t *n)
+{
+	*n = 0;
+	for (node = node->children; node; node = node->next) {
+		if (node->kind == ZCONFIG_KEY && strcmp(node->name, "path") == 0) {
+			int rc = split_path(b, node->value, to, n);
+
+			if (rc)
+				return rc;
+		}
+	}
+	return OK;
+}
+
+static int build_resolver(struct build *b)
+{
+	const struct zconfig_node *node = find_section(b->file, "conflict-resolver");
+	struct config_resolver *r;
+	const char **path;
+	int rc;
+
+	if (!node)
+		return OK;
+	r = new_array(b, 1, sizeof(*r));
+	if (!r)
+		return no_memory(b->e);
+	b->c->resolver = r;
+	rc = fill(b, "conflict-resolver", node, r);
+	if (rc == OK)
+		rc = split_paths(b, node, NULL, &r->path_n);
+	if (rc)
+		return rc;
+	path = new_array(b, r->path_n, sizeof(*path));
+	if (!path)
+		return no_memory(b->e);
+	r->path = path;
+	return split_paths(b, node, path, &r->path_n);
+}
+
 static int build(struct build *b)
 {
 	int rc = check_complete(b);
@@ -418,6 +479,8 @@ static int build(struct build *b)
 		rc = build_zookeeper(b); /* after the address, which "true" looks at */
 	if (rc == OK)
 		rc = b->o->filenames_n ? storages_of_command_line(b) : build_storages(b);
+	if (rc == OK)
+		rc = build_resolver(b);
 	if (rc == OK)
 		rc = build_eventlog(b);
 	return rc ? rc : note_refusal(b);

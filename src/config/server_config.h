@@ -93,6 +93,15 @@ struct config_ssl {
 	struct config_place certificate_at, key_at, password_command_at, authenticate_at;
 };
 
+/** <conflict-resolver>: processes that run the user's Python. */
+struct config_resolver {
+	const char *python;      /* a path, or a name looked for in PATH */
+	const char *const *path; /* entries in front of Python's sys.path */
+	size_t path_n;
+	uint32_t processes; /* 1 to 64 */
+	double timeout_s;   /* above 0, up to 3600 */
+};
+
 struct config_eventlog {
 	bool present; /* without it the log goes to stderr at INFO (base/log.h's default) */
 	int level;    /* for log_set_level() */
@@ -112,7 +121,8 @@ struct server_config {
 	bool msgpack;                 /* M5 is spoken instead of Z5 */
 	const struct config_ssl *ssl; /* NULL = not given */
 	struct config_zookeeper zookeeper;
-	const struct config_storage *storages; /* at least one, names unique */
+	const struct config_resolver *resolver; /* NULL = not given */
+	const struct config_storage *storages;  /* at least one, names unique */
 	size_t storages_n;
 	struct config_eventlog eventlog;
 

@@ -404,6 +404,38 @@ static void test_refused_zeo(void **state)
 		"function. 'password-command' takes a program that prints the pass phrase");
 }
 
+#define RESOLVER(keys) ZEO MAPPING "<conflict-resolver>\n" keys "</conflict-resolver>\n"
+
+static void test_conflict_resolver(void **state)
+{
+	const struct config_resolver *r;
+
+	assert_null(load(ZEO MAPPING)->resolver);
+	free_config(NULL);
+	r = load(RESOLVER(""))->resolver;
+	assert_string_equal(r->python, "python3");
+	assert_int_equal(r->path_n, 0);
+	assert_int_equal(r->processes, 1);
+	assert_true(r->timeout_s == 10);
+	free_config(NULL);
+	r = load(RESOLVER("python /opt/app/bin/python\npath /a::/b c:\npath d\nprocesses 3\n"
+			  "timeout 0.5\n"))
+		    ->resolver;
+	assert_string_equal(r->python, "/opt/app/bin/python");
+	assert_int_equal(r->path_n, 3);
+	assert_string_equal(r->path[0], "/a");
+	assert_string_equal(r->path[1], "/b c");
+	assert_string_equal(r->path[2], "d");
+	assert_int_equal(r->processes, 3);
+	assert_true(r->timeout_s == 0.5);
+	expect_error(RESOLVER("processes 0\n"),
+		"t.conf:6: '0' was found in 'processes': 1 to 64 were expected");
+	expect_error(RESOLVER("processes 65\n"),
+		"t.conf:6: '65' was found in 'processes': 1 to 64 were expected");
+	expect_error(RESOLVER("timeout 0\n"),
+		"t.conf:6: '0' was found in 'timeout': seconds above 0, up to 3600, were expected");
+}
+
 #define SSL(keys) "<zeo>\naddress 1\n<ssl>\n" keys "\n</ssl>\n</zeo>\n" MAPPING
 
 static void test_ssl(void **state)
@@ -689,6 +721,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_refused_filestorage, free_config),
 		cmocka_unit_test_teardown(test_refused_zeo, free_config),
 		cmocka_unit_test_teardown(test_ssl, free_config),
+		cmocka_unit_test_teardown(test_conflict_resolver, free_config),
 		cmocka_unit_test_teardown(test_nested_storages, free_config),
 		cmocka_unit_test_teardown(test_refused_storages, free_config),
 		cmocka_unit_test_teardown(test_refused_clients, free_config),
