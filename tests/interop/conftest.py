@@ -197,6 +197,7 @@ def wires(opened):
     return make
 
 
+LENGTH = b'cBTrees.Length\nLength\n.I5\n.'
 PROBES = {'undo': ('undoa', b'', 1), 'undo log': ('undoLog', 0, 1),
           'iteration': ('iterator_start', None, None), 'record iteration': ('record_iternext',),
           'pack': ('pack', 0.0, True), 'restore': ('restorea', bytes(8), bytes(8), b'', None, 1),
@@ -220,6 +221,13 @@ def unsupported(programs, tmp_path_factory):
             except WireError as e:
                 if e.name == 'ZODB.POSException.Unsupported':
                     found.add(feature)
+    with Wire(s.address) as w:
+        first = w.commit([(bytes(8), bytes(8), LENGTH)])
+        w.commit([(bytes(8), first, LENGTH)])
+        try:
+            w.commit([(bytes(8), first, LENGTH)])
+        except WireError:
+            found.add('resolution')
     s.stop()
     return found
 
