@@ -60,7 +60,7 @@ static int io_error(struct err *e)
 
 static int too_short(uint64_t off, size_t len, struct err *e)
 {
-	return err_set(e, ERR_IO,
+	return err_set(e, ERR_CORRUPT,
 		"a file being sent ends at %" PRIu64 ": %zu more bytes were expected", off, len);
 }
 
@@ -73,6 +73,8 @@ static int send_file(
 	do
 		n = sendfile(t->fd, fd, &at, len < FILE_PIECE ? len : FILE_PIECE);
 	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EIO)
+		return err_set(e, ERR_CORRUPT, "a file being sent: %s", strerror(errno));
 	if (n < 0)
 		return io_error(e);
 	if (n == 0)
@@ -104,10 +106,11 @@ static int send_file_tls(
 {
 	size_t want = len < TRANSPORT_SCRATCH ? len : TRANSPORT_SCRATCH;
 	size_t got;
-	int rc = os_pread(fd, t->scratch, want, off, &got, e);
 
-	if (rc != OK)
-		return rc;
+	if (os_pread(fd, t->scratch, want, off, &got, e) != OK) {
+		err_wrap(e, "a file being sent");
+		return ERR_CORRUPT;
+	}
 	if (got < want)
 		return too_short(off + got, len - got, e);
 	return tls_write(t->tls, t->scratch, want, ret_n, e);

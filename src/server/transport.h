@@ -41,7 +41,7 @@ void transport_waits(const struct transport *t, bool *reading, bool *writing);
  * A piece of a file goes by sendfile(2), at most 64 KiB at a time: where the disk has to be waited for, others
  * wait no longer than that takes. Under TLS by smaller pieces that are read.
  * Returns OK, ERR_AGAIN (the socket takes no more now), or an error after which the connection is of no
- * use, also when a file has become shorter than what was queued of it.
+ * use: ERR_CORRUPT when a file cannot be read, or has become shorter than what was queued of it.
  */
 MUST_CHECK int transport_send(
 	struct transport *t, const struct outq *q, size_t *ret_n, struct err *e);

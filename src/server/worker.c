@@ -22,6 +22,7 @@ struct conn {
 	int events;        /* asked of libuv */
 	bool close_wanted; /* on the worker's list */
 	bool flush;        /* but send what is queued before */
+	bool gave_way;     /* more is to be sent, when the others have had their turn */
 	struct conn *next;
 };
 
@@ -116,6 +117,7 @@ static void conn_flush(struct conn *c)
 	struct outq *q = &c->session->out;
 	size_t sent = 0;
 
+	c->gave_way = false;
 	if (!transport_is_ready(&c->transport))
 		return;
 	while (!outq_empty(q) && (!c->close_wanted || c->flush) && sent < WORKER_SEND_BYTES) {
@@ -125,6 +127,10 @@ static void conn_flush(struct conn *c)
 
 		if (rc == ERR_AGAIN)
 			break;
+		if (rc == ERR_CORRUPT) { /* no fault of the client's */
+			session_fail(c->session, "%s", e.text);
+			break;
+		}
 		if (rc != OK) {
 			conn_close(c, e.text);
 			return;
@@ -132,6 +138,7 @@ static void conn_flush(struct conn *c)
 		sent += n;
 		session_sent(c->session, n);
 	}
+	c->gave_way = sent >= WORKER_SEND_BYTES && !outq_empty(q);
 	session_resume(c->session);
 	update_events(c);
 }
@@ -147,8 +154,10 @@ static void conn_read(struct conn *c)
 		return;
 	}
 	rc = transport_recv(&c->transport, c->w->read_buf, WORKER_READ_BYTES, &n, &e);
-	if (rc == ERR_AGAIN)
+	if (rc == ERR_AGAIN) {
+		update_events(c);
 		return;
+	}
 	if (rc != OK || n == 0) {
 		conn_close(c, rc == OK ? NULL : e.text);
 		return;
@@ -268,8 +277,14 @@ static void flush_dirty(struct worker *w)
 {
 	struct session *s;
 
-	while ((s = hub_next_dirty(&w->hub)))
-		conn_flush(CONTAINER_OF(s->io, struct conn, io));
+	while ((s = hub_next_dirty(&w->hub))) {
+		struct conn *c = CONTAINER_OF(s->io, struct conn, io);
+
+		if (c->gave_way) /* its socket's next event */
+			update_events(c);
+		else
+			conn_flush(c);
+	}
 }
 
 static void set_timer(struct worker *w);

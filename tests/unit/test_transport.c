@@ -184,7 +184,7 @@ static void test_a_file_that_became_shorter(void **state)
 		assert_int_equal(ftruncate(f->fd, 2000), 0);
 		while ((rc = transport_send(&l.t, &q, &sent, &e)) == OK)
 			outq_sent(&q, sent);
-		assert_int_equal(rc, ERR_IO);
+		assert_int_equal(rc, ERR_CORRUPT);
 		assert_string_equal(
 			e.text, "a file being sent ends at 2000: 3000 more bytes were expected");
 		outq_free(&q);

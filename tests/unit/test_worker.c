@@ -1,0 +1,201 @@
+/* A worker with connections of sockets: how it shares its time, and what a file costs that fails. */
+#include "cmocka_all.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "server/server.h"
+#include "server/session.h"
+#include "server/worker.h"
+
+enum {
+	PIECE = 64 << 10,
+	PIECES = 1024,
+	/* a turn may send what the socket waited for, and what was queued meanwhile */
+	PIECES_A_TURN = 2 * (WORKER_SEND_BYTES / PIECE + 1),
+};
+
+/* A stream of the pieces of one file, and how many of them a turn of the loop took. */
+struct fixture {
+	struct server server;
+	struct worker worker;
+	int fd; /* the client's side */
+	struct hub_msg start;
+	struct stream stream;
+	struct shared_file *file;
+	uv_prepare_t turn;
+	unsigned queued, this_turn, most;
+	bool gone;
+};
+
+static char logged[500];
+
+static void on_log(struct log_handler *h, const struct log_record *r)
+{
+	snprintf(logged, sizeof(logged), "%s", r->text);
+}
+
+static struct log_handler handler = { .level = LOG_ERROR, .emit = on_log };
+
+/* Two ends of a TCP connection: its buffers grow far beyond what a turn may send. */
+static void connect_tcp(int fds[2])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof(a);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &n), 0);
+	fds[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(fds[1], (struct sockaddr *)&a, sizeof(a)), 0);
+	fds[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(fds[0] >= 0);
+	close(listener);
+}
+
+static int fixture_open(void **state)
+{
+	static struct fixture f;
+	struct server_options o = { .transaction_timeout_text = "0" };
+	struct err e = ERR_INIT;
+	uint8_t greeting[6];
+	int fds[2];
+
+	memset(&f, 0, sizeof(f));
+	logged[0] = 0;
+	log_add(&handler);
+	assert_int_equal(server_init(&f.server, &o, &clock_system, NULL, NULL, 0, &e), OK);
+	assert_int_equal(worker_init(&f.worker, &f.server, NULL, &e), OK);
+	assert_int_equal(worker_start(&f.worker, 0, &e), OK);
+	connect_tcp(fds);
+	f.fd = fds[1];
+	worker_add(&f.worker, fds[0], "peer");
+	assert_int_equal(recv(f.fd, greeting, sizeof(greeting), MSG_WAITALL), sizeof(greeting));
+	assert_memory_equal(greeting, "\0\0\0\2Z5", sizeof(greeting));
+	*state = &f;
+	return 0;
+}
+
+static int fixture_close(void **state)
+{
+	struct fixture *f = *state;
+
+	worker_fini(&f->worker);
+	server_fini(&f->server);
+	shared_file_unref(f->file);
+	log_remove(&handler);
+	close(f->fd);
+	return 0;
+}
+
+static void on_turn(uv_prepare_t *p)
+{
+	struct fixture *f = p->data;
+
+	f->this_turn = 0;
+}
+
+static void on_more(struct stream *st)
+{
+	struct fixture *f = CONTAINER_OF(st, struct fixture, stream);
+	struct session *s = f->worker.hub.sessions;
+
+	if (f->gone)
+		return;
+	if (!session_alive(s) || f->queued == PIECES) {
+		f->gone = true;
+		session_stream_remove(s, st);
+		uv_close((uv_handle_t *)&f->turn, NULL);
+		session_close(s, true);
+		return;
+	}
+	session_out_file(s, f->file, 0, PIECE);
+	f->queued++;
+	if (++f->this_turn > f->most)
+		f->most = f->this_turn;
+}
+
+static void on_start(struct hub *h, struct hub_msg *m)
+{
+	struct fixture *f = CONTAINER_OF(m, struct fixture, start);
+
+	uv_prepare_init(&f->worker.loop.uv, &f->turn);
+	f->turn.data = f;
+	uv_prepare_start(&f->turn, on_turn);
+	f->stream.more = on_more;
+	session_stream_add(h->sessions, &f->stream);
+	on_more(&f->stream);
+}
+
+static void start(struct fixture *f, size_t file_len)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, (off_t)file_len), 0);
+	f->file = shared_file_new(fd);
+	f->start.run = on_start;
+	hub_post(&f->worker.hub, &f->start);
+}
+
+/* What its thread has left behind can be looked at then. */
+static void end_worker(struct fixture *f)
+{
+	worker_drain(&f->worker);
+	loop_join(&f->worker.loop);
+}
+
+static size_t read_all(int fd)
+{
+	static uint8_t room[1 << 20];
+	size_t all = 0;
+	ssize_t n;
+
+	while ((n = read(fd, room, sizeof(room))) > 0)
+		all += (size_t)n;
+	return all;
+}
+
+/* However fast a client takes it: the others of the loop have their turn in between. */
+static void test_a_stream_gives_way(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, PIECE);
+	assert_int_equal(read_all(f->fd), (size_t)PIECE * PIECES);
+	end_worker(f);
+	assert_true(f->gone);
+	assert_in_range(f->most, 1, PIECES_A_TURN);
+}
+
+static void test_a_file_that_became_shorter(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f, 1000);
+	assert_int_equal(read_all(f->fd), 1000);
+	end_worker(f);
+	assert_string_equal(logged,
+		"(peer) closing the connection: a file being sent ends at 1000: "
+		"64536 more bytes were expected");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			test_a_stream_gives_way, fixture_open, fixture_close),
+		cmocka_unit_test_setup_teardown(
+			test_a_file_that_became_shorter, fixture_open, fixture_close),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
