@@ -21,15 +21,15 @@ static int open_filestorage(const struct server_config *c, const struct config_s
 		.read_only = cs->filestorage.read_only,
 		.blob_dir = cs->filestorage.blob_dir,
 		.quota_bytes = cs->filestorage.quota_bytes,
+		.pack_gc = cs->filestorage.pack_gc && gc,
+		.pack_keep_old = cs->filestorage.pack_keep_old,
+		.pack_bandwidth = cs->filestorage.pack_bandwidth,
 		.recent_txns = c->invalidation_queue_size,
 		.clock = &clock_system,
 		.log = log_filestorage,
 	};
 
 	return filestorage_open(&o, ret, e);
-		.pack_gc = cs->filestorage.pack_gc,
-		.pack_keep_old = cs->filestorage.pack_keep_old,
-		.pack_bandwidth = cs->filestorage.pack_bandwidth,
 }
 
 static int open_one(const struct server_config *c, const struct config_storage *cs,

@@ -47,9 +47,7 @@ static const struct schema_key zeo_keys[] = {
 	{ "read-only", TYPE_BOOLEAN, "false", 0, AT(read_only), NULL, "refuse every write" },
 	{ "invalidation-queue-size", TYPE_INTEGER, "100", 0, AT(invalidation_queue_size), NULL,
 		"how many transactions are kept in memory for clients that come back" },
-	{ "invalidation-age", TYPE_FLOAT, NULL, 0, AT(invalidation_age_s),
-		"is not offered yet: clients that come back are served from the invalidation "
-		"queue",
+	{ "invalidation-age", TYPE_FLOAT, NULL, 0, AT(invalidation_age_s), NULL,
 		"seconds for which clients that come back are served from the data file" },
 	{ "transaction-timeout", TYPE_SECONDS, NULL, 0, AT(transaction_timeout_s), NULL,
 		"seconds a client may take from vote to finish; 0 = no limit" },
@@ -93,6 +91,8 @@ static const struct schema_section zookeeper_section = {
 	.type = "zookeeper",
 	KEYS(zookeeper_keys),
 	.help = "registration in ZooKeeper, and the monitor server",
+};
+
 /* <conflict-resolver> */
 
 static int check_resolver(const struct zconfig_node *node, struct err *e)
@@ -131,8 +131,6 @@ static const struct schema_section resolver_section = {
 	.help = "processes that resolve conflicts of the application's own classes",
 };
 
-};
-
 /* Storages */
 
 static const struct schema_key filestorage_keys[] = {
@@ -150,6 +148,8 @@ static const struct schema_key filestorage_keys[] = {
 		"remove unreachable objects when packing" },
 	{ "pack-keep-old", TYPE_BOOLEAN, "true", 0, FS(pack_keep_old), NULL,
 		"keep the file as it was before a pack as .old" },
+	{ "pack-bandwidth", TYPE_BYTES, "0", 0, FS(pack_bandwidth), NULL,
+		"bytes a second that a pack reads and writes at most; 0 = no limit" },
 };
 
 static const struct schema_section filestorage_section = {
@@ -186,8 +186,6 @@ static int check_demostorage(const struct zconfig_node *node, struct err *e)
 	const struct zconfig_node *base = NULL;
 	const struct zconfig_node *n;
 
-	{ "pack-bandwidth", TYPE_BYTES, "0", 0, FS(pack_bandwidth), NULL,
-		"bytes a second that a pack reads and writes at most; 0 = no limit" },
 	for (n = node->children; n; n = n->next) {
 		if (n->kind != ZCONFIG_SECTION || (n->value && strcmp(n->value, "changes") == 0))
 			continue;
@@ -227,7 +225,6 @@ static const struct schema_section blobstorage_section = {
 	.storage_kind = CONFIG_BLOBSTORAGE,
 	KEYS(blobstorage_keys),
 	CHILDREN(base_storage),
-	.refusal = "is not offered yet: blobs are not served",
 	.help = "blobs for a storage that has none",
 };
 
@@ -621,10 +618,10 @@ static const struct schema_section runner_section = {
 static const struct schema_child file_children[] = {
 	{ .type = "zeo", .required = true },
 	{ .type = "runner" },
-	{ .type = "conflict-resolver" },
 	{ .class = CLASS_STORAGE, .required = true, .multi = true },
 	{ .type = "eventlog" },
 	{ .type = "zookeeper" },
+	{ .type = "conflict-resolver" },
 };
 
 static const struct schema_section file_section = {
@@ -635,10 +632,10 @@ static const struct schema_section file_section = {
 
 const struct schema_section *const schema_sections[] = {
 	&file_section,
-	&resolver_section,
 	&zeo_section,
 	&ssl_section,
 	&zookeeper_section,
+	&resolver_section,
 	&filestorage_section,
 	&mappingstorage_section,
 	&demostorage_section,

@@ -719,6 +719,7 @@ int main(void)
 		cmocka_unit_test(test_logfile_rules),
 		cmocka_unit_test_teardown(test_eventlog_without_handlers, free_config),
 		cmocka_unit_test_teardown(test_refused_filestorage, free_config),
+		cmocka_unit_test_teardown(test_pack_keys, free_config),
 		cmocka_unit_test_teardown(test_refused_zeo, free_config),
 		cmocka_unit_test_teardown(test_ssl, free_config),
 		cmocka_unit_test_teardown(test_conflict_resolver, free_config),
@@ -736,4 +737,3 @@ int main(void)
 
 	return cmocka_run_group_tests(tests, enter_folder, leave_folder);
 }
-		cmocka_unit_test_teardown(test_pack_keys, free_config),
