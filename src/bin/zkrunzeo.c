@@ -16,6 +16,7 @@
 #include "bin/process.h"
 #include "bin/storages.h"
 #include "net/listen.h"
+#include "resolver/resolvers.h"
 #include "server/server.h"
 #include "server/service.h"
 #include "version.h"
@@ -33,6 +34,7 @@ struct run {
 	struct tls_context *tls; /* NULL: connections are not encrypted */
 	struct storages storages;
 	struct listener listener;
+	struct resolver *resolver;
 	char timeout_text[32];
 	struct server server;
 	struct service *service;
@@ -60,6 +62,23 @@ static void write_pid_file(struct run *r)
 	log_emit(LOG_INFO, LOGGER, "created PID file '%s'", path);
 }
 
+static int open_resolver(struct run *r, struct err *e)
+{
+	const struct config_resolver *c = r->config->resolver;
+	struct helper_pool_options o;
+
+	if (!c)
+		return resolvers_open(NULL, &r->resolver, e);
+	o = (struct helper_pool_options){
+		.python = c->python,
+		.path = c->path,
+		.path_n = c->path_n,
+		.processes = c->processes,
+		.timeout_ms = (uint32_t)(c->timeout_s * 1e3),
+	};
+	return resolvers_open(&o, &r->resolver, e);
+}
+
 static int start_server(struct run *r, struct err *e)
 {
 	const struct server_config *c = r->config;
@@ -67,6 +86,7 @@ static int start_server(struct run *r, struct err *e)
 		.read_only = c->read_only,
 		.msgpack = c->msgpack,
 		.client_conflict_resolution = c->client_conflict_resolution,
+		.resolver = r->resolver,
 		.transaction_timeout_us = (uint64_t)(c->transaction_timeout_s * 1e6),
 		.transaction_timeout_text = r->timeout_text,
 	};
@@ -101,6 +121,8 @@ static int start(struct run *r, struct err *e)
 	if (rc == OK)
 		rc = listener_open(&r->config->address, &r->listener, e);
 	if (rc == OK)
+		rc = open_resolver(r, e);
+	if (rc == OK)
 		rc = start_server(r, e);
 	if (rc == OK)
 		rc = discovery_start(
@@ -122,6 +144,7 @@ static void stop(struct run *r)
 				cut);
 	}
 	server_fini(&r->server);
+	resolvers_close(r->resolver);
 	listener_close(&r->listener);
 	storages_close(&r->storages);
 	if (r->pid_file)
