@@ -65,10 +65,10 @@ MUST_CHECK int server_init(struct server *s, const struct server_options *o,
 	size_t n, struct err *e);
 void server_fini(struct server *s);
 
-/** The storage of that name, or NULL. */
 /** Packs under way are to end soon, and no other one begins: the server is being stopped. */
 void server_stop_packs(struct server *s);
 
+/** The storage of that name, or NULL. */
 struct server_storage *server_find(struct server *s, struct slice id);
 
 /** server_status's dictionary (T60). @last_tid as of the hub that answers. */
