@@ -1,6 +1,6 @@
 /* Reading pickles: protocols 0 to 5 and zodbpickle's opcodes. Nothing is executed or
  * imported; a global is either one of a short table with a plain meaning here
- * (zodbpickle.binary, builtins' bytes, bytearray, set, frozenset, complex is refused;
+ * (zodbpickle.binary, builtins' bytes, bytearray, set, frozenset, dict of pairs; complex is refused;
  * _codecs.encode(str, 'latin1'), copyreg._reconstructor for object without state,
  * ZopeUndo.Prefix.Prefix) or an error, unless PICKLE_KEEP_GLOBALS is given. */
 #ifndef CODEC_PICKLE_H

@@ -76,6 +76,34 @@ static bool call_set(struct pickle_machine *m, const struct val *args, struct va
 	return pm_copy_items(m, &args->items[0], ret);
 }
 
+/* dict(pairs): how an object that is like a dictionary may say that it is to be loaded as one. */
+static bool call_dict(struct pickle_machine *m, const struct val *args, struct val *ret)
+{
+	const struct val *pairs = args->items;
+	struct val flat = { .type = VAL_DICT };
+
+	ret->type = VAL_DICT;
+	ret->n = 0;
+	ret->items = NULL;
+	if (args->n == 0)
+		return true;
+	if (args->n > 1 || (pairs->type != VAL_LIST && pairs->type != VAL_TUPLE) ||
+		pairs->n > UINT32_MAX / 2)
+		return false;
+	flat.items = arena_alloc(m->arena, (2 * (size_t)pairs->n + 1) * sizeof(*flat.items));
+	if (!flat.items)
+		return false;
+	for (uint32_t i = 0; i < pairs->n; i++) {
+		const struct val *pair = &pairs->items[i];
+
+		if ((pair->type != VAL_TUPLE && pair->type != VAL_LIST) || pair->n != 2)
+			return false;
+		flat.items[flat.n++] = pair->items[0];
+		flat.items[flat.n++] = pair->items[1];
+	}
+	return pm_copy_items(m, &flat, ret);
+}
+
 /* copyreg._reconstructor(class, object, None): how protocols below 2 make an object. */
 static bool call_reconstructor(struct pickle_machine *m, const struct val *args, struct val *ret)
 {
@@ -110,6 +138,8 @@ static const struct {
 	{ "__builtin__\nset", call_set },
 	{ "builtins\nfrozenset", call_set },
 	{ "__builtin__\nfrozenset", call_set },
+	{ "builtins\ndict", call_dict },
+	{ "__builtin__\ndict", call_dict },
 	{ "_codecs\nencode", call_encode },
 	{ "copyreg\n_reconstructor", call_reconstructor },
 	{ "copy_reg\n_reconstructor", call_reconstructor },

@@ -118,10 +118,19 @@ static void test_protocols(void **state)
 
 static void test_plain_meanings(void **state)
 {
+	struct val v;
+
 	assert_true(slice_is(DECODE("czodbpickle\nbinary\nC\x01z\x85\x81.").s, "z"));
 	assert_int_equal(DECODE("c__builtin__\nbytes\n)R.").type, VAL_BYTES);
 	assert_int_equal(DECODE("c__builtin__\nset\n](K\1K\2e\x85R.").n, 2);
 	assert_int_equal(DECODE("cbuiltins\nfrozenset\n](K\1K\2e\x85R.").type, VAL_SET);
+	v = DECODE("cbuiltins\ndict\n((X\3\0\0\0fooK\1tt\x85R.");
+	assert_true(v.type == VAL_DICT && v.n == 2);
+	assert_int_equal(val_get(&v, "foo")->i, 1);
+	v = DECODE("c__builtin__\ndict\n](K\1K\2\x86K\3K\4\x86" "e\x85R(K\5K\6u.");
+	assert_true(v.type == VAL_DICT && v.n == 6);
+	REFUSE("cbuiltins\ndict\n(K\1tR.", ERR_FORMAT, "arguments that a call does not take");
+	REFUSE("cbuiltins\ndict\n((K\1ttR.", ERR_FORMAT, "arguments that a call does not take");
 	assert_true(slice_is(DECODE("c_codecs\nencode\nV\xe4\nVlatin1\n\x86R.").s, "\xe4"));
 }
 
