@@ -62,6 +62,14 @@ static void write_pid_file(struct run *r)
 	log_emit(LOG_INFO, LOGGER, "created PID file '%s'", path);
 }
 
+/* invalidation-age; below 0: not given. Longer than anyone keeps a cache is as good as for ever. */
+static uint64_t age_us(double s)
+{
+	const double ever_s = 1e10;
+
+	return s > 0 ? (uint64_t)((s < ever_s ? s : ever_s) * 1e6) : 0;
+}
+
 static int open_resolver(struct run *r, struct err *e)
 {
 	const struct config_resolver *c = r->config->resolver;
@@ -86,6 +94,7 @@ static int start_server(struct run *r, struct err *e)
 		.read_only = c->read_only,
 		.msgpack = c->msgpack,
 		.client_conflict_resolution = c->client_conflict_resolution,
+		.invalidation_age_us = age_us(c->invalidation_age_s),
 		.resolver = r->resolver,
 		.transaction_timeout_us = (uint64_t)(c->transaction_timeout_s * 1e6),
 		.transaction_timeout_text = r->timeout_text,

@@ -155,30 +155,133 @@ static void make_unique(struct oid_list *l)
 	l->n = used;
 }
 
+/* One under way: the storage lists what the kept publications do not reach back to. */
+struct changes_op {
+	struct changes_req req;
+	struct request request;
+};
+
+static void answer_invalidations(const struct request *r, uint64_t last, struct oid_list *l)
+{
+	struct reply rep;
+
+	make_unique(l);
+	log_emit(LOG_INFO, SERVER_LOGGER, "(%s) Return %zu invalidations up to tid %llu",
+		r->session->label, l->n, (unsigned long long)last);
+	if (!reply_begin(&rep, r))
+		return;
+	enc_tuple(&rep.w.enc, 2);
+	enc_id(&rep.w.enc, last);
+	enc_list(&rep.w.enc, (uint32_t)l->n);
+	for (size_t i = 0; i < l->n; i++)
+		enc_id(&rep.w.enc, l->oids[i]);
+	enc_end(&rep.w.enc);
+	enc_end(&rep.w.enc);
+	reply_send(&rep);
+}
+
+/* What was published while the storage was looking belongs to the answer, too (R2): all up to the tid
+ * that is applied now. False: ask again. */
+static bool add_published(struct changes_req *q, struct hub_storage *hs, struct oid_list *l)
+{
+	uint64_t last;
+
+	*l = (struct oid_list){ .oids = q->oids, .n = q->n_oids, .room = q->n_oids };
+	q->oids = NULL;
+	return q->applied == hs->applied ||
+	       (pubchain_since(hs->ss->storage->pubs, &hs->cursor, q->applied, add_oid, l, &last) &&
+		       !l->failed);
+}
+
+static void changes_done(struct changes_req *q)
+{
+	struct changes_op *op = CONTAINER_OF(q, struct changes_op, req);
+	struct session *s = op->request.session;
+	struct hub_storage *hs = s->hs;
+	struct oid_list l = { 0 };
+
+	if (session_alive(s) && q->rc == OK && !add_published(q, hs, &l)) {
+		mem_free(l.oids);
+		q->applied = hs->applied;
+		hs->ss->storage->ops->changes(hs->ss->storage, q);
+		return;
+	}
+	if (session_alive(s) && q->rc == OK) {
+		answer_invalidations(&op->request, hs->applied, &l);
+	} else if (session_alive(s)) {
+		log_emit(LOG_WARNING, SERVER_LOGGER, "(%s) cannot list invalidations: %s", s->label,
+			q->err.text);
+		reply_none(&op->request); /* the client then drops its cache */
+	}
+	mem_free(l.oids);
+	mem_free(q->oids);
+	mem_free(op);
+	session_load_ended(s);
+}
+
+static void ask_changes(const struct request *r, uint64_t tid)
+{
+	struct session *s = r->session;
+	struct storage *st = s->hs->ss->storage;
+	struct changes_op *op = mem_zalloc(1, sizeof(*op));
+
+	if (!op) {
+		session_fail(s, "no memory for a request");
+		return;
+	}
+	op->request = *r;
+	op->req.exec = s->hub->exec;
+	op->req.done = changes_done;
+	op->req.tid = tid;
+	op->req.applied = s->hs->applied;
+	session_load_started(s);
+	st->ops->changes(st, &op->req);
+}
+
+/* Does invalidation-age reach back so far, and has the storage what it needs? */
+static bool is_within_age(const struct session *s, uint64_t tid)
+{
+	double age = (double)clock_wall_us(s->hub->clock) / 1e6 - tid_to_time(tid);
+	uint64_t limit_us = s->hub->server->options.invalidation_age_us;
+
+	return limit_us != 0 && (double)limit_us / 1e6 > age && tid < s->hs->applied &&
+	       s->hs->ss->storage->ops->changes;
+}
+
+static void log_too_old(struct pubchain *c, uint64_t tid)
+{
+	uint64_t oldest;
+
+	pthread_mutex_lock(&c->lock);
+	oldest = c->oldest->tid;
+	pthread_mutex_unlock(&c->lock);
+	if (oldest == TID_NONE)
+		log_emit(LOG_INFO, SERVER_LOGGER, "invq empty");
+	else
+		log_emit(LOG_INFO, SERVER_LOGGER, "tid to old for invq %llu < %llu",
+			(unsigned long long)tid, (unsigned long long)oldest);
+}
+
 void handle_get_invalidations(const struct request *r, const struct args *a)
 {
 	struct hub_storage *hs = r->session->hs;
+	struct pubchain *pubs = hs->ss->storage->pubs;
 	struct oid_list l = { 0 };
 	uint64_t last = TID_NONE;
-	struct reply rep;
 	uint64_t tid;
-	bool reaches;
 
 	if (!arg_id(r, a, 0, &tid))
 		return;
-	reaches = pubchain_since(hs->ss->storage->pubs, &hs->cursor, tid, add_oid, &l, &last);
-	if (!reaches || l.failed) {
-		reply_none(r); /* the client then verifies its whole cache */
-	} else if (reply_begin(&rep, r)) {
-		make_unique(&l);
-		enc_tuple(&rep.w.enc, 2);
-		enc_id(&rep.w.enc, last);
-		enc_list(&rep.w.enc, (uint32_t)l.n);
-		for (size_t i = 0; i < l.n; i++)
-			enc_id(&rep.w.enc, l.oids[i]);
-		enc_end(&rep.w.enc);
-		enc_end(&rep.w.enc);
-		reply_send(&rep);
+	if (pubchain_since(pubs, &hs->cursor, tid, add_oid, &l, &last)) {
+		if (l.failed)
+			reply_none(r); /* the client then drops its cache */
+		else
+			answer_invalidations(r, last, &l);
+	} else if (is_within_age(r->session, tid)) {
+		ask_changes(r, tid);
+	} else {
+		log_too_old(pubs, tid);
+		reply_none(r);
 	}
 	mem_free(l.oids);
 }
