@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "server/commit.h"
 #include "server/dispatch.h"
+#include "server/extension.h"
 #include "server/hub.h"
 #include "server/server.h"
 #include "zeo/exception.h"
@@ -56,16 +57,13 @@ static bool set_extension(
 	const struct request *r, const struct args *a, uint32_t i, struct buf *out)
 {
 	const struct val *v = &a->v[i];
-	struct enc en;
 
 	if (v->type == VAL_BYTES) {
 		buf_put_slice(out, v->s);
 	} else if (v->type == VAL_DICT) {
 		if (v->n == 0)
 			return true;
-		enc_begin(&en, out, ENC_PICKLE);
-		enc_val(&en, v);
-		enc_finish(&en);
+		extension_pickle(v, out);
 	} else if (v->type != VAL_NONE) {
 		reply_error_text(r, EXC_TYPE_ERROR,
 			"tpc_begin(): the extension is neither a dictionary nor bytes");

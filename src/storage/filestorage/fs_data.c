@@ -99,8 +99,7 @@ int fs_txn_before(struct fs_txn_walk *w, struct err *e)
 	return OK;
 }
 
-int fs_find_txn(struct data_file *d, uint64_t tid, bool stop_at_pack, struct fs_txn_walk *ret,
-	struct err *e)
+int fs_find_txn(struct data_file *d, uint64_t tid, struct fs_txn_walk *ret, struct err *e)
 {
 	struct fs_txn_walk w = { .d = d, .pos = data_file_end(d) };
 	int rc = OK;
@@ -111,7 +110,7 @@ int fs_find_txn(struct data_file *d, uint64_t tid, bool stop_at_pack, struct fs_
 			*ret = w;
 			return OK;
 		}
-		if (rc == OK && (w.h.tid < tid || (stop_at_pack && w.h.status == 'p')))
+		if (rc == OK && w.h.tid < tid)
 			return ERR_NOENT;
 	}
 	return rc == OK ? ERR_NOENT : rc;

@@ -39,9 +39,8 @@ struct fs_txn_walk {
 /** The transaction before. Returns 0; ERR_NOENT: there is none; ERR_CORRUPT, ERR_IO. */
 MUST_CHECK int fs_txn_before(struct fs_txn_walk *w, struct err *e);
 
-/** The transaction of @tid, as undo searches it: not behind one that was packed, when @stop_at_pack. Returns
- * 0, or as fs_txn_before(). */
-MUST_CHECK int fs_find_txn(struct data_file *d, uint64_t tid, bool stop_at_pack,
-	struct fs_txn_walk *ret, struct err *e);
+/** The transaction of @tid, packed or not. Returns 0, or as fs_txn_before(). */
+MUST_CHECK int fs_find_txn(
+	struct data_file *d, uint64_t tid, struct fs_txn_walk *ret, struct err *e);
 
 #endif

@@ -33,7 +33,7 @@ static int is_same(struct fs_voting *w, const struct txn_rec *rec, uint64_t off,
 static int check_hint(struct fs_voting *w, uint64_t tid)
 {
 	struct fs_txn_walk t;
-	int rc = fs_find_txn(w->d, tid, false, &t, &w->v->err);
+	int rc = fs_find_txn(w->d, tid, &t, &w->v->err);
 
 	return rc == ERR_NOENT ? err_set(&w->v->err, ERR_UNDO, "Invalid transaction id") : rc;
 }

@@ -301,7 +301,7 @@ int fs_undo(struct fs_voting *w, size_t i)
 
 	if (rc != OK)
 		return rc;
-	rc = fs_find_txn(w->d, v->txn->recs[i].serial, true, &t, &v->err);
+	rc = fs_find_txn(w->d, v->txn->recs[i].serial, &t, &v->err);
 	if (rc == ERR_NOENT)
 		return refuse(w, "Invalid transaction id");
 	if (rc != OK)
