@@ -1,10 +1,19 @@
 #include "bin/storages.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "storage/blob/blob_storage.h"
+#include "storage/demo/demo.h"
 #include "storage/filestorage/filestorage.h"
 #include "storage/mapping/mapping.h"
+#include "storage/zlib/zlib_storage.h"
 
 static void log_filestorage(void *ctx, int level, const char *text)
 {
@@ -12,7 +21,7 @@ static void log_filestorage(void *ctx, int level, const char *text)
 	log_emit(level, "ZODB.FileStorage", "%s", text);
 }
 
-static int open_filestorage(const struct server_config *c, const struct config_storage *cs,
+static int open_filestorage(const struct server_config *c, const struct config_storage *cs, bool gc,
 	struct storage **ret, struct err *e)
 {
 	struct filestorage_options o = {
@@ -32,15 +41,201 @@ static int open_filestorage(const struct server_config *c, const struct config_s
 	return filestorage_open(&o, ret, e);
 }
 
-static int open_one(const struct server_config *c, const struct config_storage *cs,
+static int open_one(const struct server_config *c, const struct config_storage *cs, bool gc,
+	struct storage **ret, struct err *e);
+
+static int open_mapping(const struct server_config *c, const char *name, bool gc,
+	struct storage **ret, struct err *e)
+{
+	int rc = mapping_open(name, &clock_system, c->invalidation_queue_size, ret, e);
+
+	if (rc == OK && !gc)
+		mapping_keep_garbage(*ret);
+	return rc;
+}
+
+/* From 1 to 2^62, as ZODB's DemoStorage. */
+static int random_oid(uint64_t *ret, struct err *e)
+{
+	uint64_t n;
+
+	if (getrandom(&n, sizeof(n), 0) != sizeof(n))
+		return err_sys(e, errno, "no random numbers");
+	*ret = (n >> 2) + 1;
+	return OK;
+}
+
+static void close_one(struct storage *s)
+{
+	if (s)
+		s->ops->close(s);
+}
+
+/* A folder of its own below TMPDIR. */
+static int make_temporary_dir(char *out, size_t room, struct err *e)
+{
+	const char *dir = getenv("TMPDIR");
+	int n = snprintf(out, room, "%s/zkzeo-demoblobs-XXXXXX", dir && *dir ? dir : "/tmp");
+
+	if (n < 0 || (size_t)n >= room)
+		return err_set(e, ERR_LIMIT, "TMPDIR is too long");
+	if (!mkdtemp(out))
+		return err_sys(e, errno, "cannot make '%s'", out);
+	return OK;
+}
+
+/* Changes in memory, and their blobs in @dir. */
+static int open_temporary(const struct server_config *c, const char *dir, bool gc,
+	struct storage **ret, struct err *e)
+{
+	struct blob_dir_options o = { .path = dir, .log = log_filestorage };
+	struct storage *inner = NULL;
+	struct blob_dir *blobs = NULL;
+	int rc = open_mapping(c, NULL, gc, &inner, e);
+
+	if (rc == OK)
+		rc = blob_dir_open(&o, &blobs, e);
+	if (rc == OK)
+		rc = blob_storage_open(inner, blobs, ret, e);
+	if (rc != OK) {
+		blob_dir_close(blobs);
+		close_one(inner);
+	}
+	return rc;
+}
+
+static int open_changes(const struct server_config *c, const struct config_storage *cs, char *dir,
+	size_t room, struct demo_options *o, struct err *e)
+{
+	int rc;
+
+	if (cs->demo.changes)
+		return open_one(c, cs->demo.changes, false, &o->changes, e);
+	rc = make_temporary_dir(dir, room, e);
+	if (rc != OK)
+		return rc;
+	o->temporary_dir = dir;
+	return open_temporary(c, dir, !cs->demo.base, &o->changes, e);
+}
+
+static void remove_temporary_dir(const char *dir)
+{
+	struct err e = ERR_INIT;
+
+	if (dir && blob_dir_remove_tree(dir, &e) != OK)
+		log_emit(LOG_WARNING, "zkrunzeo", "%s", e.text);
+}
+
+/* What only the base refers to is not garbage of the changes. */
+static int open_demo(const struct server_config *c, const struct config_storage *cs,
+	struct storage **ret, struct err *e)
+{
+	struct demo_options o = { .name = cs->demo.name };
+	char dir[PATH_MAX];
+	int rc = random_oid(&o.first_oid, e);
+
+	if (rc == OK && cs->demo.base)
+		rc = open_one(c, cs->demo.base, true, &o.base, e);
+	else if (rc == OK)
+		rc = open_mapping(c, NULL, true, &o.base, e);
+	if (rc == OK)
+		rc = open_changes(c, cs, dir, sizeof(dir), &o, e);
+	if (rc == OK)
+		rc = demo_open(&o, ret, e);
+	if (rc != OK) {
+		close_one(o.changes);
+		close_one(o.base);
+		remove_temporary_dir(o.temporary_dir);
+	}
+	return rc;
+}
+
+static int open_zlib(const struct server_config *c, const struct config_storage *cs, bool gc,
+	struct storage **ret, struct err *e)
+{
+	bool is_server = cs->kind == CONFIG_SERVERZLIBSTORAGE;
+	struct zlib_storage_options o = {
+		.inflate = !is_server,
+		.deflate = !is_server && cs->zlib.compress,
+	};
+	struct storage *inner = NULL;
+	int rc = open_one(c, cs->zlib.base, gc, &inner, e);
+
+	if (rc == OK)
+		rc = zlib_storage_open(inner, &o, ret, e);
+	if (rc != OK)
+		close_one(inner);
+	return rc;
+}
+
+/* A FileStorage keeps its blobs by itself, also behind compression: it knows what undo and pack do to them. */
+static int open_with_blobs(const struct server_config *c, const struct config_storage *base,
+	const char *blob_dir, bool gc, struct storage **ret, struct err *e)
+{
+	struct config_storage file = *base;
+	struct config_storage zlib = *base;
+
+	if (base->kind == CONFIG_FILESTORAGE) {
+		file.filestorage.blob_dir = blob_dir;
+		return open_one(c, &file, gc, ret, e);
+	}
+	file = *base->zlib.base;
+	file.filestorage.blob_dir = blob_dir;
+	zlib.zlib.base = &file;
+	return open_one(c, &zlib, gc, ret, e);
+}
+
+static int open_around(const struct server_config *c, const struct config_storage *cs, bool gc,
+	struct storage **ret, struct err *e)
+{
+	struct blob_dir_options o = { .path = cs->blob.blob_dir, .log = log_filestorage };
+	struct storage *inner = NULL;
+	struct blob_dir *dir = NULL;
+	int rc = open_one(c, cs->blob.base, gc, &inner, e);
+
+	if (rc == OK && inner->blobs)
+		rc = err_set(e, ERR_INVAL,
+			"%s:%d: the storage in <blobstorage> has blobs of its own", cs->file,
+			cs->line);
+	if (rc == OK)
+		rc = blob_dir_open(&o, &dir, e);
+	if (rc == OK)
+		rc = blob_storage_open(inner, dir, ret, e);
+	if (rc != OK) {
+		blob_dir_close(dir);
+		close_one(inner);
+	}
+	return rc;
+}
+
+static int open_blobstorage(const struct server_config *c, const struct config_storage *cs, bool gc,
+	struct storage **ret, struct err *e)
+{
+	const struct config_storage *at = cs->blob.base;
+
+	if (at->kind == CONFIG_ZLIBSTORAGE || at->kind == CONFIG_SERVERZLIBSTORAGE)
+		at = at->zlib.base;
+	if (at->kind == CONFIG_FILESTORAGE && !at->filestorage.blob_dir)
+		return open_with_blobs(c, cs->blob.base, cs->blob.blob_dir, gc, ret, e);
+	return open_around(c, cs, gc, ret, e);
+}
+
+/* @gc: may a pack remove what nothing in the storage itself refers to? */
+static int open_one(const struct server_config *c, const struct config_storage *cs, bool gc,
 	struct storage **ret, struct err *e)
 {
 	switch (cs->kind) {
 	case CONFIG_FILESTORAGE:
-		return open_filestorage(c, cs, ret, e);
+		return open_filestorage(c, cs, gc, ret, e);
 	case CONFIG_MAPPINGSTORAGE:
-		return mapping_open(
-			cs->mapping.name, &clock_system, c->invalidation_queue_size, ret, e);
+		return open_mapping(c, cs->mapping.name, gc, ret, e);
+	case CONFIG_BLOBSTORAGE:
+		return open_blobstorage(c, cs, gc, ret, e);
+	case CONFIG_DEMOSTORAGE:
+		return open_demo(c, cs, ret, e);
+	case CONFIG_ZLIBSTORAGE:
+	case CONFIG_SERVERZLIBSTORAGE:
+		return open_zlib(c, cs, gc, ret, e);
 	default:
 		return err_set(e, ERR_UNSUPPORTED, "%s:%d: this kind of storage is not offered",
 			cs->file, cs->line);
@@ -58,7 +253,7 @@ int storages_open(const struct server_config *c, struct storages *ret, struct er
 		rc = err_set(e, ERR_NOMEM, "no memory for %zu storages", c->storages_n);
 	for (size_t i = 0; i < c->storages_n && rc == OK; i++) {
 		s.ids[i] = c->storages[i].name;
-		rc = open_one(c, &c->storages[i], &s.list[i], e);
+		rc = open_one(c, &c->storages[i], true, &s.list[i], e);
 		if (rc == OK)
 			s.n++;
 		else

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "storage/blob/blob_dir.h"
 #include "storage/demo/demo_core.h"
 
 static void demo_abort(struct storage *s, struct txn *t)
@@ -104,6 +105,7 @@ static void demo_info(struct storage *s, struct storage_info *ret)
 static void demo_free(struct demo *d)
 {
 	mem_free((char *)d->storage.name);
+	mem_free(d->temporary_dir);
 	pthread_mutex_destroy(&d->oid_lock);
 	mem_free(d);
 }
@@ -111,9 +113,14 @@ static void demo_free(struct demo *d)
 static void demo_close(struct storage *s)
 {
 	struct demo *d = demo_of(s);
+	struct err e = ERR_INIT;
+	int rc = OK;
 
 	d->base->ops->close(d->base);
 	d->changes->ops->close(d->changes);
+	if (d->temporary_dir)
+		rc = blob_dir_remove_tree(d->temporary_dir, &e);
+	(void)rc; /* what is left is in nobody's way */
 	demo_free(d);
 }
 
@@ -245,7 +252,10 @@ int demo_open(const struct demo_options *o, struct storage **ret, struct err *e)
 	d->base_last = pubchain_last_tid(o->base->pubs);
 	d->next_oid = o->first_oid;
 	d->storage.name = make_name(o);
-	if (!d->storage.name || pubchain_start_at(o->changes->pubs, d->base_last) != OK) {
+	if (o->temporary_dir)
+		d->temporary_dir = mem_strdup(o->temporary_dir);
+	if (!d->storage.name || (o->temporary_dir && !d->temporary_dir) ||
+		pubchain_start_at(o->changes->pubs, d->base_last) != OK) {
 		demo_free(d);
 		return err_set(e, ERR_NOMEM, "no memory for a storage");
 	}

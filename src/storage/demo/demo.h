@@ -20,6 +20,8 @@ struct demo_options {
 	/** Where the search for an oid that is new in both begins; random, so that changes thrown away and
 	 * begun anew, or two sets of changes on one base, seldom give the same. */
 	uint64_t first_oid;
+	const char *
+		temporary_dir; /* removed with what is in it when the storage is closed; NULL: none */
 };
 
 /** @o's base and changes become its own, which closes them; on failure they stay the caller's. */

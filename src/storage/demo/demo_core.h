@@ -16,6 +16,7 @@ struct demo {
 	struct storage *base;
 	struct storage *changes;
 	uint64_t base_last; /* tid */
+	char *temporary_dir;
 	const char *interfaces[DEMO_NAMES_ROOM];
 	pthread_mutex_t oid_lock; /* guards next_oid; docs/threads.md */
 	uint64_t next_oid;
