@@ -28,28 +28,37 @@ static void raise_size(struct real_file *r, uint64_t to)
 		;
 }
 
+static int read_file(struct real_file *r, void *p, size_t n, uint64_t off, bool may_block,
+	size_t *ret_n, struct err *e)
+{
+	int rc;
+
+	if (may_block || atomic_load_explicit(&r->no_nowait, memory_order_relaxed))
+		return os_pread(r->fd, p, n, off, ret_n, e);
+	rc = os_pread_nowait(r->fd, p, n, off, ret_n, e);
+	if (rc != ERR_UNSUPPORTED)
+		return rc;
+	atomic_store_explicit(&r->no_nowait, true, memory_order_relaxed);
+	return os_pread(r->fd, p, n, off, ret_n, e); /* and may wait */
+}
+
 static int real_pread(struct disk_file *f, void *p, size_t n, uint64_t off, bool may_block,
 	size_t *ret_n, struct err *e)
 {
 	struct real_file *r = CONTAINER_OF(f, struct real_file, base);
 	int rc;
 
-	if (may_block || atomic_load_explicit(&r->no_nowait, memory_order_relaxed))
-		return os_pread(r->fd, p, n, off, ret_n, e);
 	if (r->map && off + n <= atomic_load_explicit(&r->size, memory_order_relaxed) &&
 		file_map_read(r->map, p, n, off)) {
 		*ret_n = n;
 		return OK;
 	}
-	rc = os_pread_nowait(r->fd, p, n, off, ret_n, e);
+	rc = read_file(r, p, n, off, may_block, ret_n, e);
 	if (rc == OK && r->map) {
 		file_map_seen(r->map, off, *ret_n);
 		raise_size(r, off + *ret_n);
 	}
-	if (rc != ERR_UNSUPPORTED)
-		return rc;
-	atomic_store_explicit(&r->no_nowait, true, memory_order_relaxed);
-	return os_pread(r->fd, p, n, off, ret_n, e); /* and may wait */
+	return rc;
 }
 
 static int real_pwrite(struct disk_file *f, const void *p, size_t n, uint64_t off, struct err *e)
