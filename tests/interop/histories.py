@@ -235,15 +235,17 @@ class History:
 
     def can_pack(self, fs, when, path):
         """Whether Python does it well, tried with a copy. Of objects that were garbage at the time
-        of the pack and came back by an undo it loses what they refer to; where an object was
+        of the pack and were changed by a later undo it loses what they refer to; where an object was
         stored twice in one transaction it mistakes a back-pointer to the one for the other; and
         without garbage collection it cannot pack in the past of an undo at all."""
         shutil.copy(fs._file_name, path)
         copy = FileStorage(str(path), pack_gc=fs._pack_gc)
         try:
             copy.pack(when, referencesf)
-            return all(self._loads(copy, oid, MAX_TID) == self.current[oid]
-                       for oid in self.reachable())
+            left = {oid: data for oid in self.current
+                    if (data := self._loads(copy, oid, MAX_TID)) is not None}
+            return not self.dangling(left) and all(
+                left.get(oid) == self.current[oid] for oid in self.reachable())
         except (PackError, KeyError, AssertionError):
             return False
         finally:
