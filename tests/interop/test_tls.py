@@ -11,6 +11,7 @@ import subprocess
 import pytest
 import transaction
 import ZODB
+import ZODB.blob
 from wire import Wire, connect, frame, p64, wait_until
 from ZEO.ClientStorage import ClientStorage
 
@@ -25,6 +26,7 @@ CONFIG = '''
 </zeo>
 <filestorage>
   path {dir}/Data.fs
+  blob-dir {dir}/blobs
 </filestorage>
 '''
 PLAIN = '<zeo>\naddress {address}\n</zeo>\n<mappingstorage/>\n'
@@ -216,6 +218,23 @@ def test_large_objects(tls_server, tls_storage):
     reader = tls_storage(s, cache_size=1)
     for oid, content in zip(oids, data, strict=True):
         assert reader.load(oid)[0] == content
+    assert not problems(s)
+
+
+def test_large_blobs(tls_server, tls_storage, tmp_path):
+    """Files, which no sendfile can encrypt."""
+    s = tls_server()
+    data = [os.urandom(n) for n in (20 * MB, 16 << 10, (16 << 10) + 1, 1, 0)]
+    writer = ZODB.DB(tls_storage(s, blob_dir=str(tmp_path / 'writer')))
+    with writer.transaction() as c:
+        c.root()['blobs'] = [ZODB.blob.Blob(d) for d in data]
+    writer.close()
+    reader = ZODB.DB(tls_storage(s, blob_dir=str(tmp_path / 'reader')))
+    with reader.transaction() as c:
+        for blob, content in zip(c.root()['blobs'], data, strict=True):
+            with blob.open('r') as f:
+                assert f.read() == content
+    reader.close()
     assert not problems(s)
 
 
