@@ -46,9 +46,9 @@ struct server_options {
 	bool read_only;
 	bool msgpack;
 	bool client_conflict_resolution;
-	uint64_t invalidation_age_us; /* 0: clients are served from the kept publications only */
-	struct resolver *resolver; /* of conflicts at vote; NULL: none */
-	uint64_t transaction_timeout_us;      /* 0: none */
+	uint64_t invalidation_age_us;    /* 0: clients are served from the kept publications only */
+	struct resolver *resolver;       /* of conflicts at vote; NULL: none */
+	uint64_t transaction_timeout_us; /* 0: none */
 	const char *transaction_timeout_text; /* as the log shows it, "30" */
 };
 
