@@ -6,12 +6,10 @@ every class is meant that inherits the method.
 
 UNDO = 'waits for undo'
 PACK = 'waits for pack'
-ITERATION = 'waits for iteration'
 RESTORE = 'waits for restore'
 BLOBS = 'waits for blobs'
 CONFLICT_RESOLUTION = 'waits for conflict resolution'
 DEMO_STORAGE = 'waits for DemoStorage'
-INVALIDATION_AGE = 'waits for invalidation-age'
 SERVER_OBJECT = "calls Python's server object inside the test's process"
 PYTHON_STORAGE = 'needs a Python storage class in the server'
 LOG_LAYOUT = "reads the layout of the log of Python's runzeo"
@@ -59,23 +57,6 @@ EXCLUDED = {
         '*.testPackYesterday',
         '*.testRedundantPack',
     ),
-    ITERATION: (
-        'IterationTests',
-        '*.checkIteratorExhaustionStorage',
-        '*.checkIteratorGCProtocol',
-        '*.checkIteratorGCSpanTransactions',
-        '*.checkIteratorGCStorageCommitting',
-        '*.checkIteratorGCStorageDisconnect',
-        '*.checkIteratorGCStorageTPCAborting',
-        '*.checkIteratorParallel',
-        '*.testIterateRecordsRepeatedly',
-        '*.testIterateRepeatedly',
-        '*.testIterateWhileWriting',
-        '*.testIterationIntraTransaction',
-        '*.testLoad_was_checkLoadEx',
-        '*.testSimpleIteration',
-        '*.testTransactionExtensionFromIterator',
-    ),
     RESTORE: (
         'FileStorageRecoveryTests',
     ),
@@ -102,9 +83,6 @@ EXCLUDED = {
     ),
     DEMO_STORAGE: (
         'DemoStorageTests',
-    ),
-    INVALIDATION_AGE: (
-        'invalidation-age_txt',
     ),
     SERVER_OBJECT: (
         'ClientAuthTests',
