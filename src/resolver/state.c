@@ -61,9 +61,12 @@ bool state_class_name(const struct state *s, struct arena *arena, struct slice *
 	const struct val *class = &s->class;
 
 	if (class->type == VAL_TUPLE) { /* (class, arguments) */
-		const struct val *args = class->items + 1;
+		const struct val *args;
 
-		if (class->n < 2 || !(val_is_none(args) || (args->type == VAL_TUPLE && !args->n)))
+		if (class->n < 2)
+			return false;
+		args = &class->items[1];
+		if (!val_is_none(args) && (args->type != VAL_TUPLE || args->n))
 			return false;
 		class = class->items;
 	}
