@@ -104,6 +104,14 @@ static int open_temporary(const struct server_config *c, const char *dir, bool g
 	return rc;
 }
 
+static bool is_empty(struct storage *s)
+{
+	struct storage_info info;
+
+	s->ops->info(s, &info);
+	return info.length == 0;
+}
+
 static int open_changes(const struct server_config *c, const struct config_storage *cs, char *dir,
 	size_t room, struct demo_options *o, struct err *e)
 {
@@ -115,7 +123,7 @@ static int open_changes(const struct server_config *c, const struct config_stora
 	if (rc != OK)
 		return rc;
 	o->temporary_dir = dir;
-	return open_temporary(c, dir, !cs->demo.base, &o->changes, e);
+	return open_temporary(c, dir, is_empty(o->base), &o->changes, e);
 }
 
 static void remove_temporary_dir(const char *dir)

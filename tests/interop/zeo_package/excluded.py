@@ -9,7 +9,6 @@ PACK = 'waits for pack'
 RESTORE = 'waits for restore'
 BLOBS = 'waits for blobs'
 CONFLICT_RESOLUTION = 'waits for conflict resolution'
-DEMO_STORAGE = 'waits for DemoStorage'
 SERVER_OBJECT = "calls Python's server object inside the test's process"
 PYTHON_STORAGE = 'needs a Python storage class in the server'
 LOG_LAYOUT = "reads the layout of the log of Python's runzeo"
@@ -80,9 +79,6 @@ EXCLUDED = {
         'FileStorageMsgpackTests.checkResolve',
         'FileStorageSSLTests.checkResolve',
         'FileStorageTests.checkResolve',
-    ),
-    DEMO_STORAGE: (
-        'DemoStorageTests',
     ),
     SERVER_OBJECT: (
         'ClientAuthTests',
