@@ -32,7 +32,8 @@ static void answer(int rc, const struct buf *record, const struct err *e)
 	put_be32(head, (uint32_t)s.len + 1);
 	head[4] = rc == OK ? '+' : rc == ERR_CONFLICT ? 'C' : rc == ERR_UNSUPPORTED ? 'U' : 'E';
 	fwrite(head, 1, sizeof(head), stdout);
-	fwrite(s.data, 1, s.len, stdout);
+	if (s.len)
+		fwrite(s.data, 1, s.len, stdout);
 	fflush(stdout);
 }
 
