@@ -6,8 +6,8 @@ import pytest
 from ZODB.FileStorage import FileStorage
 
 from interop_files import fstest
-from twins import Delete, Restore, Store, Twin, Undo, mapping, oids, serial_of
-from wire import Z64, p64, u64
+from twins import Delete, Restore, Store, Twin, Undo, mapping, oids, serial_of, undo_id
+from wire import Wire, WireError, Z64, p64, u64
 
 CONFIGURATION = ('<zeo>\n  address {address}\n</zeo>\n'
                  '<filestorage 1>\n  path {dir}/Data.fs\n</filestorage>\n')
@@ -92,3 +92,72 @@ def test_extensions(files, extension):
     t = files()
     t.commit(Store(OIDS[0], Z64, mapping(1)), extension=extension, tid=p64(FIRST_TID))
     assert t.client.undoLog() == t.fs.undoLog()
+
+
+# --- what is sent ---
+
+def _plain(x):
+    """Comparable: exceptions are their class and state."""
+    if isinstance(x, Exception):
+        return type(x), _plain(x.__dict__), _plain(x.args)
+    if isinstance(x, (list, tuple)):
+        return type(x), [_plain(i) for i in x]
+    if isinstance(x, dict):
+        return [(k, _plain(v)) for k, v in x.items()]
+    return x
+
+
+def _answer(w, name, *args):
+    try:
+        return _plain(w.call(name, *args))
+    except WireError as e:
+        return e.name, _plain(e.data)
+
+
+def _vote(w, n, *calls, finish=False):
+    """What the vote of a transaction answers; its tid is the n-th."""
+    w.call('tpc_begin', n, '', '', {}, p64(FIRST_TID + n), ' ')
+    w.send_async(*[(*call, n) for call in calls])
+    answer = _answer(w, 'vote', n)
+    assert w.call('tpc_finish' if finish else 'tpc_abort', n) == (
+        p64(FIRST_TID + n) if finish else None)
+    return answer
+
+
+def _say_everything(w):
+    a, b, c = OIDS[:3]
+    tids = [p64(FIRST_TID + n) for n in range(20)]
+    ids = [undo_id(tid) for tid in tids]
+    for n in 1, 2, 3:
+        serial = tids[n - 1] if n > 1 else Z64
+        yield _vote(w, n, ('storea', a, serial, mapping(n)), ('storea', b, serial, mapping(n)),
+                    finish=True)
+    yield _vote(w, 4, ('undoa', ids[1]))
+    yield _vote(w, 4, ('undoa', ids[2]))
+    yield _vote(w, 4, ('undoa', ids[7]))
+    yield _vote(w, 4, ('storea', c, Z64, mapping(0)), ('undoa', ids[2]), ('undoa', ids[1]))
+    yield _vote(w, 4, ('undoa', ids[3]), ('undoa', ids[2]), finish=True)
+    yield _vote(w, 5, ('deleteObject', a, tids[3]))
+    yield _vote(w, 5, ('deleteObject', c, Z64))
+    yield _vote(w, 5, ('deleteObject', a, tids[4]), finish=True)
+    yield _vote(w, 6, ('restorea', a, tids[6], mapping(1), tids[1]), finish=True)
+    yield _vote(w, 7, ('restorea', a, tids[7], mapping(1), tids[0]))
+    yield _vote(w, 7, ('restorea', a, tids[7], None, None), finish=True)
+    yield _answer(w, 'undoLog', 0, 20)
+    yield _answer(w, 'undoInfo', 1, -2, {'user_name': b''})
+    yield _answer(w, 'undoInfo', 0, 10, {'user_name': b'nobody'})
+
+
+@pytest.mark.parametrize('encoding', 'ZM')
+def test_answers(server, python_server, tmp_path, encoding):
+    """Votes and logs say what Python's server says, in both encodings."""
+    said = []
+    for n, make in enumerate((server, python_server)):
+        s = make(CONFIGURATION.replace('{address}', '{address}\n  msgpack %s' % (
+            'true' if encoding == 'M' else 'false')).replace('Data.fs', f'{n}.fs'))
+        with Wire(s.address, encoding) as w:
+            said.append(list(_say_everything(w)))
+        s.kill()
+    for ours, theirs in zip(*said):
+        assert ours == theirs
+    assert len(said[0]) == len(said[1]) == 17
