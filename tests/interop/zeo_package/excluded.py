@@ -5,7 +5,6 @@ every class is meant that inherits the method.
 """
 
 UNDO = 'waits for undo'
-PACK = 'waits for pack'
 RESTORE = 'waits for restore'
 BLOBS = 'waits for blobs'
 CONFLICT_RESOLUTION = 'waits for conflict resolution'
@@ -40,21 +39,6 @@ EXCLUDED = {
         'FileStorageMsgpackTests.testUndoZombie',
         'FileStorageSSLTests.testUndoZombie',
         'FileStorageTests.testUndoZombie',
-    ),
-    PACK: (
-        '*.checkPackUndoLog',
-        '*.testPackAllRevisions',
-        '*.testPackEmptyStorage',
-        '*.testPackJustOldRevisions',
-        '*.testPackLotsWhileWriting',
-        '*.testPackNowWhileWriting',
-        '*.testPackOnlyOneObject',
-        '*.testPackTomorrow',
-        '*.testPackUnlinkedFromRoot',
-        '*.testPackWhileWriting',
-        '*.testPackWithMultiDatabaseReferences',
-        '*.testPackYesterday',
-        '*.testRedundantPack',
     ),
     RESTORE: (
         'FileStorageRecoveryTests',
