@@ -105,8 +105,8 @@ void mapping_vote(struct storage *s, struct vote_req *v);
 void mapping_abort(struct storage *s, struct txn *t);
 void mapping_finish(struct storage *s, struct txn *t);
 void mapping_pack(struct storage *s, struct pack_req *r);
-MUST_CHECK int mapping_iter_open(struct storage *s, uint64_t start, uint64_t stop,
-	struct storage_iter **ret, struct err *e);
+MUST_CHECK int mapping_iter_open(
+	struct storage *s, uint64_t start, uint64_t stop, struct storage_iter **ret, struct err *e);
 MUST_CHECK int mapping_iter_records(
 	struct storage_iter *txns, struct storage_iter **ret, struct err *e);
 void mapping_iter_next(struct iter_req *r);
