@@ -26,9 +26,6 @@ static void call(struct request *r, const struct message *m)
 	if (a.n < method->min_args || a.n > method->max_args)
 		reply_error_text(r, EXC_TYPE_ERROR, "%s() takes %u to %u arguments, %u were given",
 			method->name, method->min_args, method->max_args, a.n);
-	else if (method->flags & METHOD_LATER)
-		reply_error_text(
-			r, EXC_UNSUPPORTED, "%s() is not offered by this server yet", method->name);
 	else if ((method->flags & METHOD_WRITES) && r->session->read_only)
 		reply_read_only(r);
 	else
