@@ -199,13 +199,25 @@ int txn_place_voted(struct txn *t, struct err *e)
 	return OK;
 }
 
+/* Vote's blobs are the last ones. */
+static void drop_voted_blob(struct txn *t, uint32_t blob)
+{
+	drop_blob(&t->blobs[blob - 1]);
+	t->blobs[blob - 1].path = NULL;
+	if (blob <= t->n_blobs)
+		t->n_blobs = blob - 1;
+}
+
 void txn_drop_voted(struct txn *t)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < t->n_recs; i++)
+	for (size_t i = 0; i < t->n_recs; i++) {
 		if (!t->recs[i].made_of)
 			t->recs[n++] = t->recs[i];
+		else if (t->recs[i].blob)
+			drop_voted_blob(t, t->recs[i].blob);
+	}
 	t->n_recs = n;
 	t->n_asked = 0;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/os.h"
 #include "storage/txn.h"
@@ -130,6 +131,29 @@ static void test_voted(void **state)
 	txn_free(t);
 }
 
+/* A blob that vote made goes with its record; a client's stays. */
+static void test_voted_blob(void **state)
+{
+	struct txn_rec rec = { .oid = 1, .op = TXN_STORE, .has_data = true };
+	char mine[] = "/tmp/zkzeo-blob-XXXXXX";
+	char votes[] = "/tmp/zkzeo-blob-XXXXXX";
+	struct txn *t = txn_new();
+	struct err e = ERR_INIT;
+
+	os_close(mkstemp(mine));
+	os_close(mkstemp(votes));
+	assert_int_equal(txn_add_blob(t, &rec, slice_str("data"), mine, &e), OK);
+	assert_int_equal(txn_add_blob(t, &rec, slice_str("data"), votes, &e), OK);
+	t->recs[1].made_of = 1;
+	txn_drop_voted(t);
+	assert_int_equal(t->n_recs, 1);
+	assert_int_equal(t->n_blobs, 1);
+	assert_int_equal(access(votes, F_OK), -1);
+	assert_int_equal(access(mine, F_OK), 0);
+	txn_free(t);
+	assert_int_equal(access(mine, F_OK), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -137,6 +161,7 @@ int main(void)
 		cmocka_unit_test(test_spilled),
 		cmocka_unit_test(test_spill_fails),
 		cmocka_unit_test(test_voted),
+		cmocka_unit_test(test_voted_blob),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
