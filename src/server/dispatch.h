@@ -46,6 +46,9 @@ bool arg_bytes(const struct request *r, const struct args *a, uint32_t i, struct
 bool arg_str(const struct request *r, const struct args *a, uint32_t i, struct slice *ret);
 bool arg_int(const struct request *r, const struct args *a, uint32_t i, int64_t *ret);
 bool arg_bool(const struct request *r, const struct args *a, uint32_t i, bool *ret);
+/** The revision a store starts from. None or a text is of no revision, as the zero that clients send with new
+ * objects: ZODB's storages compare it with an object's current serial, if there is one. handlers_commit.c */
+bool arg_serial(const struct request *r, const struct args *a, uint32_t i, uint64_t *ret);
 
 /** May records be added to the transaction that the last argument names? Else the request has its error.
  * handlers_commit.c */

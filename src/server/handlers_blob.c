@@ -53,7 +53,7 @@ void handle_store_blob_end(const struct request *r, const struct args *a)
 	struct slice data;
 
 	if (has_blobs(r) && commit_accepts(r, a) && arg_id(r, a, 0, &rec.oid) &&
-		arg_id(r, a, 1, &rec.serial) && arg_bytes(r, a, 2, &data))
+		arg_serial(r, a, 1, &rec.serial) && arg_bytes(r, a, 2, &data))
 		answer(r, upload_end(r->session, &rec, data, &e), &e);
 }
 
@@ -68,11 +68,11 @@ void handle_store_blob_shared(const struct request *r, const struct args *a)
 	struct slice name;
 
 	if (!has_blobs(r) || !commit_accepts(r, a) || !arg_id(r, a, 0, &rec.oid) ||
-		!arg_id(r, a, 1, &rec.serial) || !arg_bytes(r, a, 2, &data) ||
+		!arg_serial(r, a, 1, &rec.serial) || !arg_bytes(r, a, 2, &data) ||
 		!arg_str(r, a, 3, &name))
 		return;
-	if (blob_dir_shared_path(s->hs->ss->storage->blobs, rec.oid, name, path, sizeof(path),
-		    &e) != OK) {
+	if (blob_dir_shared_path(
+		    s->hs->ss->storage->blobs, rec.oid, name, path, sizeof(path), &e) != OK) {
 		log_emit(LOG_CRITICAL, SERVER_LOGGER,
 			"(%s) We're under attack! (bad filename to storeBlobShared, %s)", s->label,
 			e.text);

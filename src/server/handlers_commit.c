@@ -156,9 +156,7 @@ static void add(const struct request *r, const struct txn_rec *rec, struct slice
 		reply_none(r);
 }
 
-/* The revision a store starts from. None or a text is of no revision, as the zero that clients
- * send with new objects: ZODB's storages compare it with an object's current serial, if there is one. */
-static bool arg_serial(const struct request *r, const struct args *a, uint32_t i, uint64_t *ret)
+bool arg_serial(const struct request *r, const struct args *a, uint32_t i, uint64_t *ret)
 {
 	if (!val_is_none(&a->v[i]) && a->v[i].type != VAL_STR)
 		return arg_id(r, a, i, ret);

@@ -212,8 +212,7 @@ int upload_start(struct session *s, struct err *e)
 	if (u->open)
 		return err_set(e, ERR_STATE, "storeBlobStart() while a blob is being sent");
 	CHECK(!u->busy);
-	rc = blob_dir_new_name(
-		s->hs->ss->storage->blobs, u->path, sizeof(u->path), e);
+	rc = blob_dir_new_name(s->hs->ss->storage->blobs, u->path, sizeof(u->path), e);
 	if (rc != OK)
 		return rc;
 	u->open = true;

@@ -41,7 +41,8 @@ MUST_CHECK int upload_chunk(struct session *s, struct slice data, struct err *e)
 MUST_CHECK int upload_end(
 	struct session *s, const struct txn_rec *rec, struct slice data, struct err *e);
 /** One that a client of the same machine has put at @path; errors are kept for the vote. */
-void upload_shared(struct session *s, const struct txn_rec *rec, struct slice data, const char *path);
+void upload_shared(
+	struct session *s, const struct txn_rec *rec, struct slice data, const char *path);
 
 /** Did something of the session's transaction go wrong? Then the code, with the text in @e. */
 int upload_error(const struct session *s, struct err *e);

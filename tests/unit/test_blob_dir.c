@@ -101,8 +101,7 @@ static void test_bushy(void **state)
 	char path[PATH_MAX];
 	uint64_t n;
 
-	assert_path(b, OID, TID,
-		"0x00/0x00/0x00/0x00/0x00/0x00/0x01/0x2a/0x03d1c2b7f0a3e244.blob");
+	assert_path(b, OID, TID, "0x00/0x00/0x00/0x00/0x00/0x00/0x01/0x2a/0x03d1c2b7f0a3e244.blob");
 	assert_path(b, UINT64_MAX, 0, "0xff/0xff/0xff/0xff/0xff/0xff/0xff/0xff/0x00.blob");
 	assert_false(blob_dir_parse_oid(b, "0x00/0x01", &n));
 	assert_false(blob_dir_parse_oid(b, "0x00/0x00/0x00/0x00/0x00/0x00/0x01/0x2a/0x00", &n));
@@ -181,15 +180,14 @@ static void test_shared_names(void **state)
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-		assert_int_equal(blob_dir_shared_path(
-					 b, OID, slice_str(bad[i]), path, sizeof(path), &e),
+		assert_int_equal(
+			blob_dir_shared_path(b, OID, slice_str(bad[i]), path, sizeof(path), &e),
 			ERR_INVAL);
 	assert_int_equal(blob_dir_shared_path(b, OID, slice_of((const uint8_t *)"a\0b.tmp", 7),
 				 path, sizeof(path), &e),
 		ERR_INVAL);
-	assert_int_equal(blob_dir_shared_path(
-				 b, OID, slice_str("0x01a.tmp-"), path, sizeof(path), &e),
-		OK);
+	assert_int_equal(
+		blob_dir_shared_path(b, OID, slice_str("0x01a.tmp-"), path, sizeof(path), &e), OK);
 	assert_string_equal(path + strlen(blob_dir_path(b)),
 		"/0x00/0x00/0x00/0x00/0x00/0x00/0x01/0x2a/0x01a.tmp-");
 	blob_dir_close(b);
@@ -454,7 +452,8 @@ static struct blob_removals *list_all(struct blob_dir *b)
 	assert_int_equal(blob_removals_open(b, &r, &e), OK);
 	assert_int_equal(blob_removals_add(r, 1, 1, &e), OK);
 	assert_int_equal(blob_removals_add(r, 1, 2, &e), OK);
-	assert_int_equal(blob_removals_add(r, 1, 3, &e), OK); /* T52: the other one of two records */
+	assert_int_equal(
+		blob_removals_add(r, 1, 3, &e), OK); /* T52: the other one of two records */
 	assert_int_equal(blob_removals_add(r, 2, 1, &e), OK);
 	assert_int_equal(blob_removals_add(r, 9, 9, &e), OK);
 	assert_int_equal(blob_removals_sync(r, &e), OK);

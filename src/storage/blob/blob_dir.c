@@ -68,8 +68,8 @@ int blob_dir_oid_path(const struct blob_dir *d, uint64_t oid, char *out, size_t 
 	return snprintf(out, room, "%s/%s", d->path, name) < (int)room ? OK : too_long(d, e);
 }
 
-int blob_dir_file_path(const struct blob_dir *d, uint64_t oid, uint64_t tid, char *out, size_t room,
-	struct err *e)
+int blob_dir_file_path(
+	const struct blob_dir *d, uint64_t oid, uint64_t tid, char *out, size_t room, struct err *e)
 {
 	char name[REPR_ROOM];
 	size_t n;
@@ -314,8 +314,8 @@ static int check_access(const char *path, bool writable, struct err *e)
 		return err_sys(e, errno, "cannot read the folder '%s'", path);
 	closedir(dir);
 	if (access(path, R_OK | X_OK | (writable ? W_OK : 0)) != 0)
-		return err_sys(e, errno, "cannot %s the folder '%s'", writable ? "write to" : "use",
-			path);
+		return err_sys(
+			e, errno, "cannot %s the folder '%s'", writable ? "write to" : "use", path);
 	return OK;
 }
 
@@ -342,7 +342,8 @@ static int open_for_writing(struct blob_dir *d, const struct blob_dir_options *o
 	if (rc == OK && access(d->path, F_OK) != 0) {
 		rc = make_dirs(d->path, e);
 		if (rc == OK)
-			say(o, LOG_INFO, "Blob directory '%s' does not exist. Created new directory.",
+			say(o, LOG_INFO,
+				"Blob directory '%s' does not exist. Created new directory.",
 				d->path);
 	}
 	if (rc == OK)

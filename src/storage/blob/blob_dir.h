@@ -92,15 +92,14 @@ void blob_dir_prune(struct blob_dir *d, uint64_t oid);
  * txn_set_blob().
  * Returns 0, ERR_NOKEY when there is no such blob, ERR_NOSPC ...
  */
-MUST_CHECK int blob_dir_copy(struct blob_dir *d, uint64_t oid, uint64_t tid, char *out, size_t room,
-	struct err *e);
+MUST_CHECK int blob_dir_copy(
+	struct blob_dir *d, uint64_t oid, uint64_t tid, char *out, size_t room, struct err *e);
 
 /**
  * After a start, before anything is voted: what an earlier life left in tmp goes, and with it the files of
  * revisions that did not become durable. Takes time for what was under way then, not for what is stored.
  */
-MUST_CHECK int blob_dir_recover(
-	struct blob_dir *d, blob_has_fn *has, void *ctx, struct err *e);
+MUST_CHECK int blob_dir_recover(struct blob_dir *d, blob_has_fn *has, void *ctx, struct err *e);
 
 /** For each revision's file in the folder, in no order; @take may remove it, and returns 0 to go on. */
 MUST_CHECK int blob_dir_walk(struct blob_dir *d,

@@ -209,8 +209,8 @@ static int walk(struct walk *w, int depth, struct err *e)
 		} else if (depth && strncmp(names[i], "0x", 2) == 0 &&
 			   snprintf(w->path + len, sizeof(w->path) - len, "/%s", names[i]) <
 				   (int)(sizeof(w->path) - len)) {
-			if (depth > 1 || blob_dir_parse_oid(w->d, w->path + strlen(w->d->path) + 1,
-						 &w->oid))
+			if (depth > 1 ||
+				blob_dir_parse_oid(w->d, w->path + strlen(w->d->path) + 1, &w->oid))
 				rc = walk(w, depth - 1, e);
 		}
 		w->path[len] = 0;

@@ -27,8 +27,7 @@ MUST_CHECK int blob_removals_sync(struct blob_removals *r, struct err *e);
 MUST_CHECK int blob_removals_apply(
 	struct blob_removals *r, blob_has_fn *has, void *ctx, bool keep_old, struct err *e);
 /** What a pack that was killed after the swap has left to do. Nothing without a list. */
-MUST_CHECK int blob_removals_resume(
-	struct blob_dir *d, blob_has_fn *has, void *ctx, struct err *e);
+MUST_CHECK int blob_removals_resume(struct blob_dir *d, blob_has_fn *has, void *ctx, struct err *e);
 /** The pack failed or changed nothing. NULL is fine. */
 void blob_removals_drop(struct blob_removals *r);
 

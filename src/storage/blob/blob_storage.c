@@ -95,8 +95,8 @@ static void pass_undo_log(struct storage *s, struct undo_log_req *r)
 	in->ops->undo_log(in, r);
 }
 
-static int pass_iter_open(struct storage *s, uint64_t start, uint64_t stop,
-	struct storage_iter **ret, struct err *e)
+static int pass_iter_open(
+	struct storage *s, uint64_t start, uint64_t stop, struct storage_iter **ret, struct err *e)
 {
 	struct storage *in = blob_of(s)->inner;
 
@@ -303,8 +303,7 @@ static void pack_work(struct job *j)
 
 	inline_exec_init(&bp->exec);
 	bp->last_tid = pubchain_last_tid(bp->b->base.pubs);
-	bp->outer->rc = blob_dir_walk(
-		bp->b->base.blobs, drop_unless_there, bp, &bp->outer->err);
+	bp->outer->rc = blob_dir_walk(bp->b->base.blobs, drop_unless_there, bp, &bp->outer->err);
 }
 
 static void pack_done(struct job *j)
@@ -399,9 +398,7 @@ static void set_ops(struct blob_storage *b)
 static bool has_revision(void *ctx, uint64_t oid, uint64_t tid)
 {
 	struct storage *in = ctx;
-	struct load_req r = {
-		.kind = LOAD_SERIAL, .oid = oid, .tid = tid, .applied = TID_MAX
-	};
+	struct load_req r = { .kind = LOAD_SERIAL, .oid = oid, .tid = tid, .applied = TID_MAX };
 	struct inline_exec x;
 
 	inline_exec_init(&x);

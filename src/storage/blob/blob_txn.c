@@ -70,8 +70,8 @@ static int vote_blob(struct blob_dir *d, struct txn_blob *b, struct err *e)
 
 /* --- when the tid is known --- */
 
-static int link_file(struct blob_dir *d, const char *from, const char *to, uint64_t oid,
-	struct err *e)
+static int link_file(
+	struct blob_dir *d, const char *from, const char *to, uint64_t oid, struct err *e)
 {
 	int rc = ERR_NOENT;
 
@@ -120,8 +120,7 @@ static bool is_same_file(const char *a, const char *b)
 	struct stat x;
 	struct stat y;
 
-	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_ino == y.st_ino &&
-	       x.st_dev == y.st_dev;
+	return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
 }
 
 /* I2: its name in tmp stays until the other one is gone for good. What fails here is left to the next
@@ -213,8 +212,8 @@ int blob_txn_order(struct txn *t, struct err *e)
 	if (!with || !recs) {
 		mem_free(with);
 		mem_free(recs);
-		return err_set(e, ERR_NOMEM, "no memory for %zu records of a transaction",
-			t->n_recs);
+		return err_set(
+			e, ERR_NOMEM, "no memory for %zu records of a transaction", t->n_recs);
 	}
 	for (size_t i = 0; i < t->n_recs; i++) {
 		if (t->recs[i].blob)

@@ -58,8 +58,8 @@ int fs_vote_blobs(struct filestorage *fs, struct txn *t, struct err *e)
 }
 
 /* The tid of the record that has the data, and so the blob's. */
-static int find_data(struct data_file *d, uint64_t off, uint64_t oid, uint64_t *ret_tid,
-	struct err *e)
+static int find_data(
+	struct data_file *d, uint64_t off, uint64_t oid, uint64_t *ret_tid, struct err *e)
 {
 	struct fs_rec_header h = { 0 };
 	uint64_t back = off;
@@ -77,8 +77,8 @@ static int find_data(struct data_file *d, uint64_t off, uint64_t oid, uint64_t *
 	return rc;
 }
 
-int fs_undo_blob(struct filestorage *fs, struct data_file *d, struct txn *t, size_t rec,
-	struct err *e)
+int fs_undo_blob(
+	struct filestorage *fs, struct data_file *d, struct txn *t, size_t rec, struct err *e)
 {
 	uint64_t oid = t->recs[rec].oid;
 	char path[PATH_MAX];

@@ -6,11 +6,12 @@ every class is meant that inherits the method.
 
 UNDO = 'waits for undo'
 RESTORE = 'waits for restore'
-BLOBS = 'waits for blobs'
+CLIENT = 'waits for the client library: a storage that is a client of another server'
 CONFLICT_RESOLUTION = 'waits for conflict resolution'
 SERVER_OBJECT = "calls Python's server object inside the test's process"
 PYTHON_STORAGE = 'needs a Python storage class in the server'
 LOG_LAYOUT = "reads the layout of the log of Python's runzeo"
+ROOT = 'cannot run as root, who can open a read-only file for writing'
 
 EXCLUDED = {
     UNDO: (
@@ -43,22 +44,12 @@ EXCLUDED = {
     RESTORE: (
         'FileStorageRecoveryTests',
     ),
-    BLOBS: (
-        'BlobAdaptedFileStorageTests',
-        'BlobWritableCacheTests',
-        'ClientStorageNonSharedBlobsBlobUndoTests',
-        'ClientStorageSharedBlobsBlobUndoTests',
-        'IExternalGC_test',
-        'blob_connection_txt',
-        'blob_importexport_txt',
-        'blob_transaction_txt',
-        'client-config_test',
-        'testZEO.gracefully_handle_abort_while_storing_many_blobs',
-        'testblob',
+    CLIENT: (
         'zeo-fan-out_test',
-        'zeo_blob_cache_test',
     ),
     CONFLICT_RESOLUTION: (
+        'BlobAdaptedFileStorageTests.checkResolve',
+        'BlobWritableCacheTests.checkResolve',
         'ClientSideConflictResolutionTests.test_client_side',
         'FileStorageMsgpackTests.checkResolve',
         'FileStorageSSLTests.checkResolve',
@@ -84,6 +75,9 @@ EXCLUDED = {
         'testZEO.runzeo_logrotate_on_sigusr2',
         'testZEO.runzeo_without_configfile',
     ),
+    ROOT: (
+        'blob_transaction_txt',
+    ),
 }
 
 # Tests of the package that need no server: they say nothing about one and are left out.
@@ -92,5 +86,7 @@ NO_SERVER = (
     'Test_convenience_functions',
     'testConversionSupport.test_client_record_iternext',
     'testZEO.ClientDisconnected_errors_are_TransientErrors',
+    'testblob.gc_blob_removes_uncommitted_data',
+    'testblob.lp440234_Setting__p_changed_of_a_Blob_w_no_uncomitted_changes_is_noop',
     'zdoptions_test',
 )
