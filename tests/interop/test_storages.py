@@ -10,6 +10,7 @@ import zlib
 import pytest
 import transaction
 import ZODB
+import ZODB.blob
 import ZODB.POSException
 from BTrees.Length import Length
 from ZEO.ClientStorage import ClientStorage
@@ -302,6 +303,39 @@ def test_demo_iteration(peer, storage, tmp_path):
     assert of(None, Z64) == []
 
 
+def blob(connection, name):
+    with connection.root()[name].open() as f:
+        return f.read()
+
+
+def test_demo_blobs(peer, storage, opened, tmp_path, temporary):
+    """The base's are read, the changes' lie in a temporary folder."""
+    fs = FileStorage(str(tmp_path / 'base.fs'), blob_dir=str(tmp_path / 'base.blobs'))
+    db = ZODB.DB(fs)
+    with db.transaction() as connection:
+        for name in ('kept', 'changed'):
+            connection.root()[name] = ZODB.blob.Blob(f'{name} in the base'.encode())
+    db.close()
+    files = sorted(p.read_bytes() for p in (tmp_path / 'base.blobs').rglob('*.blob'))
+    s = peer(ZEO_SECTION + DEMOS['in memory'](
+        file_section('base', 'read-only true\n  blob-dir {dir}/base.blobs')))
+    one = opened(ZODB.DB(storage(s, blob_dir=str(tmp_path / 'one'))))
+    with one.transaction() as connection:
+        assert blob(connection, 'kept') == b'kept in the base'
+        with connection.root()['changed'].open('w') as f:
+            f.write(b'changed')
+        connection.root()['new'] = ZODB.blob.Blob(b'new' * 100000)
+    two = opened(ZODB.DB(storage(s, blob_dir=str(tmp_path / 'two'))))
+    with two.transaction() as connection:
+        assert blob(connection, 'kept') == b'kept in the base'
+        assert blob(connection, 'changed') == b'changed'
+        assert blob(connection, 'new') == b'new' * 100000
+    assert sorted(p.read_bytes() for p in (tmp_path / 'base.blobs').rglob('*.blob')) == files
+    s.stop()
+    if 'zkrunzeo' in s.command[0]:
+        assert list(temporary.iterdir()) == [], 'the temporary blobs are left over'
+
+
 # --- compressed records ---
 
 LONG = {'text': 'abc' * 1000}
@@ -434,6 +468,7 @@ def test_demo_pack(server, storage, tmp_path, kind):
     tids = make_file(tmp_path / 'base.fs')
     s = server(ZEO_SECTION + DEMOS[kind](file_section('base', 'read-only true')))
     client = storage(s)
+    client.pack(time.time() - 1, wait=True)  # nothing has changed yet
     t1 = commit(client, [(2, tids[0], record({'two': 1}))])
     t2 = commit(client, [(2, t1, record({'two': 2}))])
     client.pack(time.time() + 1, wait=True)
