@@ -5,6 +5,7 @@
 #include "storage/filestorage/filestorage.h"
 #include "storage/mapping/mapping.h"
 #include "storage/resolver.h"
+#include "storage/zlib/zlib_storage.h"
 
 static struct test_clock test_time = TEST_CLOCK(TEST_NOW_US);
 
@@ -433,6 +434,106 @@ static void test_nested(void **state)
 	top->ops->close(top);
 }
 
+/* --- without memory --- */
+
+static int allocations_left;
+
+static int fail_allocation(void)
+{
+	return allocations_left-- <= 0;
+}
+
+static bool answers(int rc)
+{
+	assert_true(rc == OK || rc == ERR_NOMEM);
+	return rc == OK;
+}
+
+/* The n-th allocation fails, and all that follow. */
+static bool load_without(struct storage *s, int n, uint64_t oid)
+{
+	struct test_exec x = TEST_EXEC;
+	struct load_req r = { .exec = &x.base,
+		.done = test_load_done,
+		.oid = oid,
+		.tid = TID_MAX,
+		.applied = TID_MAX };
+
+	allocations_left = n;
+	mem_fault_hook = fail_allocation;
+	s->ops->load(s, &r);
+	test_exec_run(&x);
+	mem_fault_hook = NULL;
+	assert_true(r.oid == UINT64_MAX);
+	test_load_free(&r);
+	return answers(r.rc);
+}
+
+static bool history_without(struct storage *s, int n, uint64_t oid)
+{
+	struct arena arena = ARENA_INIT(0);
+	struct history_req r = {
+		.done = answered, .oid = oid, .applied = TID_MAX, .size = 9, .arena = &arena
+	};
+
+	allocations_left = n;
+	mem_fault_hook = fail_allocation;
+	s->ops->history(s, &r);
+	mem_fault_hook = NULL;
+	arena_free(&arena);
+	assert_true(r.rc != OK || r.n_items == 2);
+	return answers(r.rc);
+}
+
+static bool commit_without(struct storage *s, int n, uint64_t serial, uint64_t check)
+{
+	struct test_resolver resolver = { .base.resolve = resolve };
+	struct txn *t = test_txn("", "");
+	struct test_outcome o = { 0 };
+	struct vote_req v;
+
+	test_store(t, 1, serial,
+		"a record that is long enough to be compressed: aaaaaaaaaaaaaaaaaaaaa");
+	test_check(t, 2, check);
+	allocations_left = n;
+	mem_fault_hook = fail_allocation;
+	v = vote_resolved(s, t, &resolver);
+	if (v.rc == OK)
+		test_finish(s, t, &o);
+	mem_fault_hook = NULL;
+	mem_free(v.changed_oids);
+	mem_free(v.conflicts);
+	/* a state that cannot be loaded is a conflict that nobody resolves, but memory is another matter */
+	answers(v.rc);
+	assert_true(v.rc != OK || o.done);
+	txn_free(t);
+	return v.rc == OK && answers(o.rc);
+}
+
+/* Wherever memory runs out, that request fails, and what it was about stays as it was. */
+static void test_no_memory(void **state)
+{
+	struct zlib_storage_options o = { .inflate = true, .deflate = true };
+	struct stack k = open_stack();
+	struct storage *s = NULL;
+	struct err e = ERR_INIT;
+	int n;
+
+	assert_int_equal(zlib_storage_open(k.demo, &o, &s, &e), OK);
+	for (n = 0; !load_without(s, n, 1); n++)
+		assert_current(s, 1, "uno", k.t2);
+	assert_true(n > 1);
+	for (n = 0; !history_without(s, n, 1); n++)
+		assert_true(n < 100);
+	assert_true(n > 1);
+	for (n = 0; !commit_without(s, n, k.t1, k.t1); n++)
+		assert_current(s, 1, "uno", k.t2);
+	assert_true(n > 10);
+	assert_current(
+		s, 1, "merged, and long enough to be compressed: aaaaaaaaaaaaaaaaaaaaaaaaa", 0);
+	s->ops->close(s);
+}
+
 /* --- over files --- */
 
 static struct storage *open_file(const char *path, bool read_only)
@@ -511,6 +612,7 @@ int main(void)
 		cmocka_unit_test(test_oids),
 		cmocka_unit_test(test_publications),
 		cmocka_unit_test(test_nested),
+		cmocka_unit_test(test_no_memory),
 		cmocka_unit_test_setup_teardown(test_files, test_dir_setup, test_dir_teardown),
 	};
 
