@@ -320,6 +320,49 @@ static int same_data(struct pack *p, uint64_t a, uint64_t b, bool *ret, struct e
 	return rc;
 }
 
+static int read_header(struct disk_file *f, uint64_t off, struct fs_rec_header *ret, struct err *e)
+{
+	uint8_t b[FS_REC_HEADER_LEN];
+	size_t got = 0;
+	int rc = f->ops->pread(f, b, sizeof(b), off, true, &got, e);
+
+	if (rc == OK && got < sizeof(b))
+		rc = err_set(
+			e, ERR_CORRUPT, "damaged at %llu: the file ends within a record", (ull)off);
+	if (rc == OK)
+		fs_rec_header_get(b, ret);
+	return rc;
+}
+
+/* A revision before pack time that pack_find() did not know to be pointed back to: the transaction that
+ * does was committed since. It is in the new file when it was current at pack time. */
+static int find_copy(struct pack *p, uint64_t at, uint64_t back, uint64_t *ret, struct err *e)
+{
+	struct fs_rec_header wanted, h;
+	uint64_t off;
+	int rc = read_header(p->from->disk, back, &wanted, e);
+
+	if (rc == OK)
+		rc = pack_flush(p, e);
+	if (rc != OK)
+		return rc;
+	for (off = index_get(p->new_index, wanted.oid); off; off = h.prev) {
+		rc = read_header(p->to, off, &h, e);
+		if (rc != OK)
+			return rc;
+		if (h.tid == wanted.tid) {
+			*ret = off;
+			return OK;
+		}
+		if (h.tid < wanted.tid || h.prev >= off)
+			break;
+	}
+	return err_set(e, ERR_CORRUPT,
+		"the record at %llu points back to the one at %llu, which is not kept: it was "
+		"written while this pack was under way, or is damaged",
+		(ull)at, (ull)back);
+}
+
 /* Where a back-pointer leads in the new file. */
 static int map_back(struct pack *p, uint64_t at, uint64_t back, uint64_t *ret, struct err *e)
 {
@@ -332,11 +375,14 @@ static int map_back(struct pack *p, uint64_t at, uint64_t back, uint64_t *ret, s
 		*ret = 0;
 		return OK;
 	}
-	if (back < p->pack_pos && (!kept || kept->value < FS_FIRST_TXN))
-		return err_set(e, ERR_CORRUPT,
-			"damaged at %llu: a back-pointer to %llu, where no record was copied",
-			(ull)at, (ull)back);
-	*ret = back < p->pack_pos ? kept->value : back - p->pack_pos + p->new_pack_pos;
+	if (back >= p->pack_pos)
+		*ret = back - p->pack_pos + p->new_pack_pos;
+	else if (kept && kept->value >= FS_FIRST_TXN)
+		*ret = kept->value;
+	else
+		rc = find_copy(p, at, back, ret, e);
+	if (rc != OK)
+		return rc;
 	first = offset_map_get(&p->copies, *ret);
 	if (first)
 		rc = same_data(p, *ret, first->value, &same, e);
