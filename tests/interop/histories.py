@@ -24,10 +24,11 @@ KINDS = {'new': 6, 'change': 6, 'unlink': 3, 'undo': 5, 'undo several': 3, 'dele
 class History:
     """Makes operations, and is told which of them were committed."""
 
-    def __init__(self, seed, blobs=False, extensions=True):
+    def __init__(self, seed, blobs=False, extensions=True, twice=True):
         self.rng = random.Random(seed)
         self.weights = {**KINDS, 'blob': 4 if blobs else 0}
         self.extensions = extensions
+        self.twice = twice
         self.current = {}   # {oid: data}, of the objects that exist
         self.refs = {}      # {data: strong references in it}
         self.log = []       # [(tid, {oid: (data before, data after)})], None where there is none
@@ -117,7 +118,7 @@ class History:
         for oid in self.some(self.mappings(), 4):
             changes[oid] = self.data(list(self.refs[self.current[oid]]) + self.some(there, 1))
         ops = self._stores(fs, changes)
-        if self.rng.random() < 0.1:  # twice in one transaction
+        if self.twice and self.rng.random() < 0.1:  # one object twice in a transaction
             ops.insert(0, ops[-1]._replace(data=self.data([])))
         return ops
 
