@@ -27,8 +27,8 @@ struct map_revision {
 /* What is known of a transaction. */
 struct map_txn {
 	uint64_t tid;
-	atomic_uint refs; /* one is the storage's */
-	uint8_t status;   /* ' ', or 'p' when a pack has taken something away */
+	atomic_uint refs;        /* one is the storage's */
+	_Atomic(uint8_t) status; /* ' ', or 'p' when a pack has taken something away */
 	struct buf user;
 	struct buf desc;
 	struct buf ext;
