@@ -2,7 +2,9 @@
 
 #include "base/mem.h"
 #include "codec/pickle.h"
+#include "codec/zrecord.h"
 #include "resolver/btrees.h"
+#include "resolver/helper.h"
 
 struct resolvers {
 	struct resolver base;
@@ -19,9 +21,9 @@ static int refuse(const struct resolve_req *q, const struct err *why, struct err
 		why->text);
 }
 
-static int resolve(struct resolver *r, const struct resolve_req *q, struct buf *ret, struct err *e)
+static int resolve_plain(
+	struct resolvers *all, const struct resolve_req *q, struct buf *ret, struct err *e)
 {
-	struct resolvers *all = (struct resolvers *)r;
 	struct err native = ERR_INIT;
 	size_t before = ret->len;
 	int rc = btrees_resolve(q, ret, &native);
@@ -35,6 +37,53 @@ static int resolve(struct resolver *r, const struct resolve_req *q, struct buf *
 	if (rc)
 		ret->len = before;
 	return rc;
+}
+
+/* Replace a compressed record by what it stands for, in @room. */
+static int see_through(struct slice *record, struct buf *room, struct err *e)
+{
+	int rc;
+
+	if (!zrecord_is(*record))
+		return OK;
+	rc = zrecord_inflate(*record, room, e);
+	*record = buf_slice(room);
+	return rc == OK || rc == ERR_NOMEM
+		       ? rc
+		       : err_set(e, ERR_CONFLICT, "a compressed record that cannot be read");
+}
+
+/* Of compressed records, which a storage around the one that votes has made. */
+static int resolve_compressed(
+	struct resolvers *all, const struct resolve_req *q, struct buf *ret, struct err *e)
+{
+	struct buf rooms[3] = { BUF_INIT(HELPER_RECORD_BYTES_MAX),
+		BUF_INIT(HELPER_RECORD_BYTES_MAX), BUF_INIT(HELPER_RECORD_BYTES_MAX) };
+	struct buf merged = BUF_INIT(0);
+	struct resolve_req plain = *q;
+	int rc = see_through(&plain.old, &rooms[0], e);
+
+	if (rc == OK)
+		rc = see_through(&plain.committed, &rooms[1], e);
+	if (rc == OK)
+		rc = see_through(&plain.changed, &rooms[2], e);
+	if (rc == OK)
+		rc = resolve_plain(all, &plain, &merged, e);
+	if (rc == OK)
+		rc = zrecord_deflate(buf_slice(&merged), ret, e);
+	for (size_t i = 0; i < ARRAY_LEN(rooms); i++)
+		buf_free(&rooms[i]);
+	buf_free(&merged);
+	return rc == ERR_LIMIT ? err_set(e, ERR_CONFLICT, "the merged record is too large") : rc;
+}
+
+static int resolve(struct resolver *r, const struct resolve_req *q, struct buf *ret, struct err *e)
+{
+	struct resolvers *all = (struct resolvers *)r;
+
+	if (zrecord_is(q->old) || zrecord_is(q->committed) || zrecord_is(q->changed))
+		return resolve_compressed(all, q, ret, e);
+	return resolve_plain(all, q, ret, e);
 }
 
 int resolvers_open(

@@ -7,6 +7,8 @@
 #include "storage/resolver.h"
 
 /**
+ * Records that are compressed (codec/zrecord.h) are seen through, and what is made of them is compressed
+ * where that is shorter.
  * @processes  NULL: no processes. Copied.
  * Returns 0, or what helper_pool_open() returns: the text says what is wrong with Python or ZODB.
  */

@@ -14,7 +14,7 @@ struct resolve_req {
 	uint64_t oid;
 	uint64_t committed_serial; /* of the state that is current */
 	uint64_t old_serial;       /* of the state the change was made from */
-	/* Data records as they are stored (class pickle, state pickle; not compressed). */
+	/* Data records as they are stored (class pickle, state pickle), compressed or not. */
 	struct slice old;
 	struct slice committed;
 	struct slice changed;

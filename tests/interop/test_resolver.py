@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 
 import BTrees
 import pytest
@@ -699,3 +700,21 @@ def test_zodb_is_missing(resolver, tmp_path):
     (tmp_path / 'ZODB.py').write_text('raise ImportError("no ZODB here")')
     started = resolver(path=str(tmp_path), ok=False).started
     assert 'ImportError: no ZODB here' in started[1]
+
+
+@pytest.mark.parametrize('which', [(0,), (1,), (2,), (0, 1, 2)])
+def test_compressed_records(resolver, which):
+    records = [record(BTrees.OOBTree.OOSet, (keys,)) for keys in (
+        ('a' * 50,), ('a' * 50, 'b' * 50), ('a' * 50, 'c' * 50))]
+    letter, merged = by_python(*records)
+    packed = [b'.z' + zlib.compress(r) if i in which else r for i, r in enumerate(records)]
+    ours, answer = resolver(python='-')(*packed)
+    assert letter == ours == '+'
+    assert answer[:2] == b'.z'
+    assert same(load(zlib.decompress(answer[2:])), load(merged))
+
+
+@pytest.mark.parametrize('damaged', [b'.z', b'.zgarbage', b'.z' + zlib.compress(b'x' * (70 << 20))])
+def test_compressed_records_that_are_damaged(resolver, damaged):
+    letter, text = resolver(python='-')(record(Length, 1), record(Length, 2), damaged)
+    assert (letter, text) == ('C', 'a compressed record that cannot be read')
