@@ -106,9 +106,9 @@ static int check_resolver(const struct zconfig_node *node, struct err *e)
 		return zconfig_error(processes, ERR_INVAL, e,
 			"'%s' was found in 'processes': 1 to 64 were expected", processes->value);
 	if (timeout && (datatype_float(timeout->value, &timeout_s, NULL) != OK ||
-			       !(timeout_s > 0 && timeout_s <= 3600)))
+			       !(timeout_s >= 0.001 && timeout_s <= 3600)))
 		return zconfig_error(timeout, ERR_INVAL, e,
-			"'%s' was found in 'timeout': seconds above 0, up to 3600, were expected",
+			"'%s' was found in 'timeout': seconds from 0.001 to 3600 were expected",
 			timeout->value);
 	return OK;
 }

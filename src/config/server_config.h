@@ -99,7 +99,7 @@ struct config_resolver {
 	const char *const *path; /* entries in front of Python's sys.path */
 	size_t path_n;
 	uint32_t processes; /* 1 to 64 */
-	double timeout_s;   /* above 0, up to 3600 */
+	double timeout_s;   /* 0.001 to 3600 */
 };
 
 struct config_eventlog {

@@ -430,8 +430,10 @@ static void test_conflict_resolver(void **state)
 		"t.conf:6: '0' was found in 'processes': 1 to 64 were expected");
 	expect_error(RESOLVER("processes 65\n"),
 		"t.conf:6: '65' was found in 'processes': 1 to 64 were expected");
+	expect_error(RESOLVER("timeout nan\n"),
+		"t.conf:6: timeout: 'nan' was found: a number was expected");
 	expect_error(RESOLVER("timeout 0\n"),
-		"t.conf:6: '0' was found in 'timeout': seconds above 0, up to 3600, were expected");
+		"t.conf:6: '0' was found in 'timeout': seconds from 0.001 to 3600 were expected");
 }
 
 #define SSL(keys) "<zeo>\naddress 1\n<ssl>\n" keys "\n</ssl>\n</zeo>\n" MAPPING
