@@ -58,6 +58,24 @@ static int report_status(void *context, int argc, char *const *argv, json_t **re
 	return OK;
 }
 
+/* While a pack runs: how far it is. */
+static void add_pack(json_t *o, struct storage *st)
+{
+	struct pack_progress p = { 0 };
+	json_t *pack;
+
+	if (st->ops->pack_progress)
+		st->ops->pack_progress(st, &p);
+	if (!p.running)
+		return;
+	pack = json_pack("{s:s, s:I, s:I}", "phase", p.phase ? p.phase : "starting", "done-bytes",
+		(json_int_t)p.done_bytes, "all-bytes", (json_int_t)p.all_bytes);
+	if (!pack)
+		return;
+	set_time(pack, "started", (double)p.started_us / 1e6);
+	json_object_set_new(o, "pack", pack);
+}
+
 static json_t *describe_storage(struct server_storage *ss)
 {
 	struct storage *st = ss->storage;
@@ -77,6 +95,8 @@ static json_t *describe_storage(struct server_storage *ss)
 		"waiting", (json_int_t)commit_queue_waiting(&ss->queue));
 	if (o && last != TID_NONE)
 		set_time(o, "last-transaction-time", tid_to_time(last));
+	if (o)
+		add_pack(o, st);
 	return o;
 }
 
