@@ -1,6 +1,5 @@
 #include "storage_util.h"
 
-#include "codec/zrecord.h"
 #include "storage/demo/demo.h"
 #include "storage/filestorage/filestorage.h"
 #include "storage/mapping/mapping.h"
@@ -305,38 +304,6 @@ static void test_unresolved(void **state)
 	k.demo->ops->close(k.demo);
 }
 
-/* A resolver sees no compressed record; a compressed change is stored compressed. */
-static void test_resolves_compressed(void **state)
-{
-	struct stack k = open_stack();
-	struct test_resolver r = { .base.resolve = resolve };
-	struct txn *t = test_txn("", "");
-	struct buf b = BUF_INIT(0);
-	struct err e = ERR_INIT;
-	struct txn_rec rec = { .oid = 1, .serial = k.t1, .op = TXN_STORE, .has_data = true };
-	struct test_outcome o;
-	struct vote_req v;
-	struct load_req l;
-
-	assert_int_equal(
-		zrecord_deflate(slice_str("mineeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"), &b, &e), OK);
-	assert_true(zrecord_is(buf_slice(&b)));
-	assert_int_equal(txn_add(t, &rec, buf_slice(&b), &e), OK);
-	v = vote_resolved(k.demo, t, &r);
-	assert_int_equal(v.rc, OK);
-	assert_string_equal(
-		r.seen, "old=one;committed=uno;changed=mineeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee;");
-	mem_free(v.changed_oids);
-	test_finish(k.demo, t, &o);
-	assert_int_equal(o.rc, OK);
-	l = test_load(k.demo, LOAD_BEFORE, 1, TID_MAX, TID_MAX);
-	assert_true(zrecord_is(l.data));
-	test_load_free(&l);
-	buf_free(&b);
-	txn_free(t);
-	k.demo->ops->close(k.demo);
-}
-
 /* --- the rest --- */
 
 static void answered(struct history_req *r)
@@ -607,7 +574,6 @@ int main(void)
 		cmocka_unit_test(test_unsupported),
 		cmocka_unit_test(test_resolves_across),
 		cmocka_unit_test(test_unresolved),
-		cmocka_unit_test(test_resolves_compressed),
 		cmocka_unit_test(test_history),
 		cmocka_unit_test(test_oids),
 		cmocka_unit_test(test_publications),

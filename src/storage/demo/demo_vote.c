@@ -1,7 +1,6 @@
 /* Votes: serials are compared with the changes and, for what they have not got, with the base; then the
  * changes vote. All of it on a pool thread. */
 #include "base/mem.h"
-#include "codec/zrecord.h"
 #include "storage/demo/demo_core.h"
 #include "storage/inline_exec.h"
 #include "storage/resolver.h"
@@ -56,80 +55,54 @@ static int add_changed(struct vote_req *v, const uint64_t *oids, size_t n)
 	return OK;
 }
 
-/* The states that a resolver sees, as they are not compressed. */
 struct states {
-	struct buf stored;
 	struct buf old;
 	struct buf committed;
-	struct buf changed;
+	struct buf changed; /* when it is not in memory */
 	struct buf merged;
-	struct buf compressed;
-	bool was_compressed;
 };
 
 static void states_free(struct states *st)
 {
-	buf_free(&st->stored);
 	buf_free(&st->old);
 	buf_free(&st->committed);
 	buf_free(&st->changed);
 	buf_free(&st->merged);
-	buf_free(&st->compressed);
 }
 
-static int inflated(struct slice record, struct buf *ret, struct err *e)
-{
-	if (zrecord_is(record))
-		return zrecord_inflate(record, ret, e);
-	buf_put_slice(ret, record);
-	return buf_ok(ret) ? OK : err_set(e, ERR_NOMEM, "no memory to resolve a conflict");
-}
-
-static int load_state(struct voting *g, uint64_t oid, uint64_t serial, struct states *st,
-	struct buf *ret, struct err *e)
+static int load_state(
+	struct voting *g, uint64_t oid, uint64_t serial, struct buf *ret, struct err *e)
 {
 	struct load_req r = { .kind = LOAD_SERIAL, .oid = oid, .tid = serial, .applied = TID_MAX };
-	int rc;
+	int rc = inline_load(&g->exec, &g->demo->storage, &r, ret);
 
-	buf_reset(&st->stored);
-	rc = inline_load(&g->exec, &g->demo->storage, &r, &st->stored);
-	if (rc == OK)
-		return inflated(buf_slice(&st->stored), ret, e);
-	*e = r.err;
+	if (rc != OK)
+		*e = r.err;
 	return rc;
 }
 
-static int load_states(struct voting *g, const struct conflict *c, struct states *st, struct err *e)
+static int load_states(
+	struct voting *g, struct resolve_req *q, size_t rec, struct states *st, struct err *e)
 {
 	struct txn *t = g->v->txn;
-	struct slice changed;
-	int rc = load_state(g, c->oid, c->old_serial, st, &st->old, e);
+	int rc = load_state(g, q->oid, q->old_serial, &st->old, e);
 
 	if (rc == OK)
-		rc = load_state(g, c->oid, c->committed_serial, st, &st->committed, e);
-	if (rc == OK) {
-		buf_reset(&st->stored);
-		rc = txn_data(t, &t->recs[c->rec], &st->stored, &changed, e);
-	}
-	if (rc != OK)
-		return rc;
-	st->was_compressed = zrecord_is(changed);
-	return inflated(changed, &st->changed, e);
+		rc = load_state(g, q->oid, q->committed_serial, &st->committed, e);
+	if (rc == OK)
+		rc = txn_data(t, &t->recs[rec], &st->changed, &q->changed, e);
+	q->old = buf_slice(&st->old);
+	q->committed = buf_slice(&st->committed);
+	return rc;
 }
 
 /* The transaction gets the merged state, as if it had been made from the one that is current. */
-static int take_merged(struct voting *g, const struct conflict *c, struct states *st, struct err *e)
+static int take_merged(
+	struct voting *g, const struct conflict *c, struct slice merged, struct err *e)
 {
 	struct txn *t = g->v->txn;
-	struct slice merged = buf_slice(&st->merged);
-	int rc = OK;
+	int rc = txn_set_data(t, c->rec, merged, e);
 
-	if (st->was_compressed) {
-		rc = zrecord_deflate(merged, &st->compressed, e);
-		merged = buf_slice(&st->compressed);
-	}
-	if (rc == OK)
-		rc = txn_set_data(t, c->rec, merged, e);
 	if (rc != OK)
 		return rc;
 	t->recs[c->rec].serial = c->committed_serial;
@@ -146,17 +119,13 @@ static int resolve_with(struct voting *g, const struct conflict *c, struct state
 		.old_serial = c->old_serial,
 	};
 	struct err e = ERR_INIT;
-	int rc = load_states(g, c, st, &e);
+	int rc = load_states(g, &q, c->rec, st, &e);
 
-	if (rc == OK) {
-		q.old = buf_slice(&st->old);
-		q.committed = buf_slice(&st->committed);
-		q.changed = buf_slice(&st->changed);
-		rc = resolver->resolve(resolver, &q, &st->merged, &e);
-	}
 	if (rc == OK)
-		rc = take_merged(g, c, st, &e);
-	if (rc == ERR_NOKEY || rc == ERR_FORMAT || rc == ERR_LIMIT)
+		rc = resolver->resolve(resolver, &q, &st->merged, &e);
+	if (rc == OK)
+		rc = take_merged(g, c, buf_slice(&st->merged), &e);
+	if (rc == ERR_NOKEY)
 		rc = ERR_CONFLICT; /* without its states nobody resolves it */
 	else if (rc != OK && rc != ERR_CONFLICT)
 		g->v->err = e;
