@@ -23,6 +23,9 @@ struct crash_disk {
 	int n_syncs;
 	int n_dsyncs;
 	int n_writes;
+	int n_reserves;
+	void (*on_reserve)(void *ctx);
+	void *on_reserve_ctx;
 	/* to fail: how many calls until then, -1 never */
 	int fail_write;
 	int fail_sync;
@@ -118,6 +121,11 @@ static inline int crash_ftruncate(struct disk_file *f, uint64_t size, struct err
 
 static inline int crash_reserve(struct disk_file *f, uint64_t off, uint64_t n, struct err *e)
 {
+	struct crash_disk *d = crash_of(f);
+
+	d->n_reserves++;
+	if (d->on_reserve)
+		d->on_reserve(d->on_reserve_ctx);
 	return OK;
 }
 

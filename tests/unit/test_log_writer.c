@@ -307,6 +307,49 @@ static void test_reservations(void **state)
 	s->ops->close(s);
 }
 
+struct failing_commit {
+	struct storage *s;
+	struct crash_disk *d;
+	struct pending p;
+};
+
+/* While a vote reserves blocks another transaction's write fails, and the file is cut. */
+static void fail_a_commit(void *ctx)
+{
+	struct failing_commit *f = ctx;
+
+	f->d->on_reserve = NULL;
+	f->d->fail_write = 0;
+	run(f->s);
+	assert_int_equal(f->p.o.rc, ERR_IO);
+}
+
+static void test_blocks_lost_while_reserved(void **state)
+{
+	struct crash_disk *d = crash_disk_new();
+	struct failing_commit f = { .s = open_core(d), .d = d };
+	struct pending after[2];
+	int before;
+
+	queue_one(f.s, &f.p, 1, 0, "data");
+	pthread_mutex_lock(&fs_of(f.s)->space_lock);
+	fs_of(f.s)->reserved_until = 0; /* the next vote has to reserve */
+	pthread_mutex_unlock(&fs_of(f.s)->space_lock);
+	before = d->n_reserves;
+	d->on_reserve = fail_a_commit;
+	d->on_reserve_ctx = &f;
+	queue_one(f.s, &after[0], 2, 0, "data");
+	assert_int_equal(d->n_reserves, before + 2); /* the first was for nothing */
+	queue_one(f.s, &after[1], 3, 0, "data");
+	assert_int_equal(d->n_reserves, before + 2);
+	run(f.s);
+	assert_int_equal(after[1].o.rc, OK);
+	txn_free(f.p.t);
+	txn_free(after[0].t);
+	txn_free(after[1].t);
+	f.s->ops->close(f.s);
+}
+
 /* --- power cuts --- */
 
 enum { OBJECTS = 6 };
@@ -430,6 +473,7 @@ int main(void)
 		cmocka_unit_test(test_failed_sync),
 		cmocka_unit_test(test_failed_truncation),
 		cmocka_unit_test(test_reservations),
+		cmocka_unit_test(test_blocks_lost_while_reserved),
 		cmocka_unit_test(test_power_cuts),
 	};
 

@@ -33,6 +33,7 @@ struct filestorage {
 	pthread_mutex_t space_lock; /* guards the two below; docs/threads.md */
 	uint64_t reserved;          /* bytes of all voted transactions */
 	uint64_t reserved_until;    /* offset up to which the disk has blocks */
+	uint64_t space_epoch;       /* grows when blocks were lost: a cut, another file */
 
 	pthread_mutex_t pin_lock; /* guards the two below; docs/threads.md */
 	uint32_t pins;            /* voting or voted transactions that hold offsets of the file */
@@ -109,10 +110,9 @@ void fs_abort(struct storage *s, struct txn *t);
 void fs_settle(void *ctx, struct txn *t, int rc);
 
 /** The transactions of a storage from one tid to another, and their records; as storage_ops says. */
-MUST_CHECK int fs_iter_open(struct storage *s, uint64_t start, uint64_t stop,
-	struct storage_iter **ret, struct err *e);
-MUST_CHECK int fs_iter_records(
-	struct storage_iter *txns, struct storage_iter **ret, struct err *e);
+MUST_CHECK int fs_iter_open(
+	struct storage *s, uint64_t start, uint64_t stop, struct storage_iter **ret, struct err *e);
+MUST_CHECK int fs_iter_records(struct storage_iter *txns, struct storage_iter **ret, struct err *e);
 void fs_iter_next(struct iter_req *r);
 void fs_iter_close(struct storage *s, struct storage_iter *it);
 
@@ -141,8 +141,8 @@ bool fs_has_revision(void *fs, uint64_t oid, uint64_t tid);
 MUST_CHECK int fs_vote_blobs(struct filestorage *fs, struct txn *t, struct err *e);
 /** A TXN_BACK of an undo, the @rec-th record: gets a copy of the blob of the revision it goes back to, if that has
  * one. The transaction is pinned. On the pool. */
-MUST_CHECK int fs_undo_blob(struct filestorage *fs, struct data_file *d, struct txn *t, size_t rec,
-	struct err *e);
+MUST_CHECK int fs_undo_blob(
+	struct filestorage *fs, struct data_file *d, struct txn *t, size_t rec, struct err *e);
 
 /** Index, recovery, publications: fills in a new storage. */
 MUST_CHECK int fs_recover(struct filestorage *fs, struct err *e);

@@ -291,26 +291,26 @@ static int take_space(struct filestorage *fs, struct txn *t, uint64_t *ret_until
 
 static int reserve(struct filestorage *fs, struct txn *t, bool may_block, struct err *e)
 {
-	struct data_file *d = NULL;
+	struct data_file *d;
 	uint64_t until = 0;
+	uint64_t epoch = 0; /* of what until was found for */
 	int rc;
 
 	for (;;) {
 		pthread_mutex_lock(&fs->space_lock);
-		/* offsets of a file that a pack has replaced meanwhile say nothing of the new one */
-		if (d == atomic_load(&fs->data) && until > fs->reserved_until)
+		/* what was reserved while the file was cut, or replaced by a pack, may be lost */
+		if (epoch == fs->space_epoch && until > fs->reserved_until)
 			fs->reserved_until = until;
+		epoch = fs->space_epoch;
 		rc = take_space(fs, t, &until, e);
 		pthread_mutex_unlock(&fs->space_lock);
-		data_file_unref(d);
 		if (rc != ERR_AGAIN || !may_block)
 			return rc;
 		d = data_file_get(&fs->data);
 		rc = reserve_blocks(d, &until, e); /* no lock is held meanwhile */
-		if (rc != OK) {
-			data_file_unref(d);
+		data_file_unref(d);
+		if (rc != OK)
 			return rc;
-		}
 	}
 }
 
@@ -340,8 +340,10 @@ static void unreserve(struct filestorage *fs, struct txn *t, bool was_cut)
 	pthread_mutex_lock(&fs->space_lock);
 	fs->reserved -= t->reserved_bytes;
 	t->reserved_bytes = 0;
-	if (was_cut)
+	if (was_cut) {
 		fs->reserved_until = 0;
+		fs->space_epoch++;
+	}
 	pthread_mutex_unlock(&fs->space_lock);
 	fs_unpin(fs, t);
 }

@@ -102,6 +102,7 @@ static void take_over(struct filestorage *fs, struct data_file *d, uint64_t rese
 	pthread_mutex_lock(&fs->space_lock);
 	enough = fs->reserved <= reserved;
 	data_file_replace(&fs->data, d);
+	fs->space_epoch++;
 	fs->reserved_until = enough ? data_file_end(d) + reserved : 0;
 	pthread_mutex_unlock(&fs->space_lock);
 }
