@@ -20,7 +20,6 @@ struct args {
 enum method_flags {
 	METHOD_BEFORE_REGISTER = 1, /* allowed as the first call, and only then */
 	METHOD_WRITES = 2,          /* ReadOnlyError on a read-only connection */
-	METHOD_LATER = 4,           /* known, and not offered by this version */
 };
 
 struct method {
