@@ -24,6 +24,7 @@ from twins import record, strong
 from wire import MAX_TID, Z64, p64, wait_until
 
 ZEO_SECTION = '<zeo>\n  address {address}\n</zeo>\n'
+READ_ONLY_SECTION = '<zeo>\n  address {address}\n  read-only true\n</zeo>\n'
 
 
 @pytest.fixture(autouse=True)
@@ -542,7 +543,7 @@ def test_storages_beside_each_other(server, opened, tmp_path):
 @pytest.mark.parametrize('how', ['server', 'storage'])
 def test_read_only(peer, storage, tmp_path, how):
     tids = make_file(tmp_path / 'file.fs')
-    zeo = ZEO_SECTION.replace('</zeo>', '  read-only true\n</zeo>') if how == 'server' else ZEO_SECTION
+    zeo = READ_ONLY_SECTION if how == 'server' else ZEO_SECTION
     section = file_section('file', 'read-only true' if how == 'storage' else '').replace(
         '<filestorage file>', '<filestorage 1>')
     s = peer(zeo + section)
@@ -573,7 +574,7 @@ def test_read_only_fallback(server, opened, tmp_path):
     tids = make_file(tmp_path / 'one.fs')
     shutil.copy(tmp_path / 'one.fs', tmp_path / 'two.fs')
     section = file_section('one').replace('<filestorage one>', '<filestorage 1>')
-    reading = server(ZEO_SECTION.replace('</zeo>', '  read-only true\n</zeo>') + section)
+    reading = server(READ_ONLY_SECTION + section)
     writing = server(ZEO_SECTION + section.replace('one.fs', 'two.fs'), start=False)
     client = opened(ClientStorage([reading.address, writing.address], wait_timeout=30,
                                   read_only_fallback=True))
