@@ -34,7 +34,7 @@ struct run {
 	struct blob_removals *blobs;
 	struct writer_job job;
 	bool job_ran;    /* guarded by packing.lock */
-	bool on_writer;  /* its thread copies: without the limit */
+	bool no_limit;   /* what is new meanwhile is copied faster than it comes */
 	bool is_changed; /* the packed file is in place */
 	int job_rc;
 	struct err job_err;
@@ -97,7 +97,7 @@ static void keep_limit(struct run *r, uint64_t bytes)
 	uint64_t limit = r->fs->options.pack_bandwidth;
 	uint64_t now, due;
 
-	if (!limit || r->on_writer)
+	if (!limit || r->no_limit)
 		return;
 	r->limit_bytes += bytes;
 	now = clock_mono_us(&clock_system);
@@ -178,7 +178,6 @@ static void run_swap(struct writer_job *j)
 	struct run *r = CONTAINER_OF(j, struct run, job);
 	struct packing *k = &r->fs->packing;
 
-	r->on_writer = true;
 	r->job_rc = pack_swap(r->fs, &r->p, &r->names, r->blobs, &r->job_err);
 	pthread_mutex_lock(&k->lock);
 	r->job_ran = true;
@@ -221,6 +220,7 @@ static int catch_up(struct run *r, struct err *e)
 
 	for (int i = 0; rc == OK && i < TAIL_ROUNDS; i++) {
 		rc = pack_tail(&r->p, data_file_end(r->p.from), e);
+		r->no_limit = true;
 		if (data_file_end(r->p.from) - r->p.in_pos <= TAIL_SHORT)
 			break;
 	}

@@ -27,6 +27,7 @@ int pack_paths_init(struct pack_paths *n, const char *path, struct err *e)
 	n->pack_index = name_of(path, ".pack.index");
 	if (n->pack && n->old && n->index && n->pack_index)
 		return OK;
+	pack_paths_free(n);
 	return err_set(e, ERR_NOMEM, "no memory for the names of a pack's files");
 }
 
@@ -36,6 +37,7 @@ void pack_paths_free(struct pack_paths *n)
 	mem_free(n->old);
 	mem_free(n->index);
 	mem_free(n->pack_index);
+	*n = (struct pack_paths){ 0 };
 }
 
 /* What the voted transactions have been promised has to be there in the new file, too (R6). */
