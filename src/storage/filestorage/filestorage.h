@@ -17,15 +17,15 @@
 #include "storage/storage.h"
 
 struct filestorage_options {
-	const char *path;     /* of the data file */
-	bool create;          /* start empty although a file is there, as ZODB's create=True */
-	bool read_only;       /* no lock file, nothing is written; the file must exist */
-	const char *blob_dir; /* folder of the blobs, NULL: none are kept */
-	uint64_t quota_bytes; /* 0: none */
-	bool pack_gc;         /* a pack removes objects that cannot be reached */
-	bool pack_keep_old;   /* and leaves the file as it was before as PATH.old */
+	const char *path;        /* of the data file */
+	bool create;             /* start empty although a file is there, as ZODB's create=True */
+	bool read_only;          /* no lock file, nothing is written; the file must exist */
+	const char *blob_dir;    /* folder of the blobs, NULL: none are kept */
+	uint64_t quota_bytes;    /* 0: none */
+	bool pack_gc;            /* a pack removes objects that cannot be reached */
+	bool pack_keep_old;      /* and leaves the file as it was before as PATH.old */
 	uint64_t pack_bandwidth; /* bytes a second that it reads and writes; 0: no limit */
-	uint32_t recent_txns; /* invalidation-queue-size */
+	uint32_t recent_txns;    /* invalidation-queue-size */
 	const struct clock *clock;
 	/** Log lines of opening and of the writer's failures; may be NULL. Level as base/log.h. */
 	void (*log)(void *ctx, int level, const char *text);

@@ -462,27 +462,27 @@ static bool is_empty(struct filestorage *fs)
 void fs_pack(struct storage *s, struct pack_req *req)
 {
 	struct filestorage *fs = fs_of(s);
+	struct err e = ERR_INIT;
 	struct run *r = NULL;
+	int rc = check(fs, req, &e);
 
-	req->err = (struct err)ERR_INIT;
-	req->rc = check(fs, req, &req->err);
-	if (req->rc != OK || is_empty(fs)) {
-		req->done(req);
-		return;
+	if (rc == OK && !is_empty(fs)) {
+		r = mem_zalloc(1, sizeof(*r));
+		if (r) {
+			r->fs = fs;
+			r->req = req;
+			r->p.stop_tid = tid_of_seconds(req->time_s);
+			rc = start(fs, r, &e);
+		} else {
+			rc = err_set(&e, ERR_NOMEM, "no memory for a pack");
+		}
+		if (rc == OK)
+			return; /* the request is the thread's */
 	}
-	r = mem_zalloc(1, sizeof(*r));
-	if (r) {
-		r->fs = fs;
-		r->req = req;
-		r->p.stop_tid = tid_of_seconds(req->time_s);
-		req->rc = start(fs, r, &req->err);
-	} else {
-		req->rc = err_set(&req->err, ERR_NOMEM, "no memory for a pack");
-	}
-	if (req->rc != OK) {
-		mem_free(r);
-		req->done(req);
-	}
+	mem_free(r);
+	req->rc = rc;
+	req->err = e;
+	req->done(req);
 }
 
 void fs_pack_stop(struct storage *s)
