@@ -124,6 +124,13 @@ static void pass_pack_progress(struct storage *s, struct pack_progress *ret)
 	in->ops->pack_progress(in, ret);
 }
 
+static void pass_pack_stop(struct storage *s)
+{
+	struct storage *in = blob_of(s)->inner;
+
+	in->ops->pack_stop(in);
+}
+
 static uint64_t pass_new_oids(struct storage *s, uint32_t n)
 {
 	struct storage *in = blob_of(s)->inner;
@@ -281,6 +288,7 @@ struct blob_pack {
 	struct blob_storage *b;
 	struct job job;
 	struct inline_exec exec;
+	pthread_t caller;  /* the loop's thread */
 	uint64_t last_tid; /* files of later ones may be of transactions under way */
 };
 
@@ -328,6 +336,11 @@ static void inner_packed(struct pack_req *in)
 		r->done(r);
 		return;
 	}
+	if (!pthread_equal(pthread_self(), bp->caller)) {
+		pack_work(&bp->job); /* a thread of the inner storage's, for packs only */
+		pack_done(&bp->job);
+		return;
+	}
 	bp->job.work = pack_work;
 	bp->job.done = pack_done;
 	r->exec->submit(r->exec, &bp->job);
@@ -347,6 +360,7 @@ static void blob_pack(struct storage *s, struct pack_req *r)
 	bp->req.done = inner_packed;
 	bp->outer = r;
 	bp->b = b;
+	bp->caller = pthread_self();
 	b->inner->ops->pack(b->inner, &bp->req);
 }
 
@@ -387,6 +401,7 @@ static void set_ops(struct blob_storage *b)
 		.changes = in->changes ? pass_changes : NULL,
 		.pack = in->pack ? blob_pack : NULL,
 		.pack_progress = in->pack_progress ? pass_pack_progress : NULL,
+		.pack_stop = in->pack_stop ? pass_pack_stop : NULL,
 		.open_blob = blob_storage_open_blob,
 		.new_oids = pass_new_oids,
 		.has_oid = in->has_oid ? pass_has_oid : NULL,

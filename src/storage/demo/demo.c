@@ -57,6 +57,13 @@ static void demo_pack_progress(struct storage *s, struct pack_progress *ret)
 	changes->ops->pack_progress(changes, ret);
 }
 
+static void demo_pack_stop(struct storage *s)
+{
+	struct storage *changes = demo_of(s)->changes;
+
+	changes->ops->pack_stop(changes);
+}
+
 static bool demo_has_oid(struct storage *s, uint64_t oid)
 {
 	struct demo *d = demo_of(s);
@@ -138,6 +145,7 @@ static const struct storage_ops ops = {
 	.changes = demo_changes,
 	.pack = demo_pack,
 	.pack_progress = demo_pack_progress,
+	.pack_stop = demo_pack_stop,
 	.open_blob = demo_open_blob,
 	.new_oids = demo_new_oids,
 	.has_oid = demo_has_oid,
@@ -159,6 +167,8 @@ static void set_ops(struct demo *d)
 		d->ops.pack = NULL;
 	if (!c->pack_progress)
 		d->ops.pack_progress = NULL;
+	if (!c->pack_stop)
+		d->ops.pack_stop = NULL;
 	if (!c->open_blob)
 		d->ops.open_blob = NULL;
 	if (!c->iter_open || !b->iter_open)

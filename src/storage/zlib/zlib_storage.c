@@ -81,6 +81,13 @@ static void zlib_pack_progress(struct storage *s, struct pack_progress *ret)
 	inner->ops->pack_progress(inner, ret);
 }
 
+static void zlib_pack_stop(struct storage *s)
+{
+	struct storage *inner = zlib_of(s)->inner;
+
+	inner->ops->pack_stop(inner);
+}
+
 static void zlib_open_blob(struct storage *s, struct blob_req *r)
 {
 	struct storage *inner = zlib_of(s)->inner;
@@ -154,6 +161,7 @@ static const struct storage_ops ops = {
 	.changes = zlib_changes,
 	.pack = zlib_pack,
 	.pack_progress = zlib_pack_progress,
+	.pack_stop = zlib_pack_stop,
 	.open_blob = zlib_open_blob,
 	.new_oids = zlib_new_oids,
 	.has_oid = zlib_has_oid,
@@ -185,6 +193,8 @@ static void set_ops(struct zlib_storage *z, const struct zlib_storage_options *o
 		z->ops.pack = NULL;
 	if (!in->pack_progress)
 		z->ops.pack_progress = NULL;
+	if (!in->pack_stop)
+		z->ops.pack_stop = NULL;
 	if (!in->open_blob)
 		z->ops.open_blob = NULL;
 	z->storage.ops = &z->ops;
