@@ -314,6 +314,38 @@ def test_client_that_does_not_read(server, wires, database):
     assert s.stop() == 0
 
 
+def test_not_in_the_page_cache(server, database, tmp_path):
+    """What has to come from the disk arrives as well as what has not."""
+    s = server(FILE)
+    content = os.urandom(4 * MB + 5)
+    put(database(s, 'cache'), {'large': content})
+    os.sync()
+    for path in files(tmp_path / 'blobs'):
+        with open(path, 'rb') as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert get(database(s, 'cache2'), ['large']) == {'large': content}
+
+
+@pytest.mark.parametrize('doing', ['sending', 'receiving', 'voted'])
+def test_stop_meanwhile(server, wires, database, tmp_path, doing):
+    s = server(FILE)
+    tid = put(database(s, 'cache'), {'large': os.urandom(16 * MB)})
+    w = wires(s)
+    if doing == 'sending':
+        w.send('sendBlob', oid_bytes(1), tid)
+        w.receive()
+    else:
+        w.call('tpc_begin', 1, b'', b'', {})
+        w.send_async(('storeBlobStart',), ('storeBlobChunk', b'x' * 2 * MB))
+        wait_until('a file', lambda: temporaries(tmp_path))
+    if doing == 'voted':
+        w.send_async(('storeBlobEnd', p64(9), Z64, b'data', 1))
+        w.call('vote', 1)
+    assert s.stop() == 0
+    assert temporaries(tmp_path) == []
+    assert len(files(tmp_path / 'blobs')) == 1
+
+
 def test_vanishes_while_it_is_sent(server, wires, database):
     s = server(FILE)
     tid = put(database(s, 'cache'), {'large': os.urandom(8 * MB)})
