@@ -516,6 +516,7 @@ void fs_pack_clean(struct filestorage *fs)
 			fs_log(fs, LOG_WARNING,
 				"removed '%s', which a pack left behind that did not end", n.pack);
 		(void)!os_unlink(n.pack_index, NULL);
+		(void)!os_unlink(n.index_tmp, NULL);
 	}
 	pack_paths_free(&n);
 }

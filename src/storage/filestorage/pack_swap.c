@@ -25,7 +25,8 @@ int pack_paths_init(struct pack_paths *n, const char *path, struct err *e)
 	n->old = name_of(path, ".old");
 	n->index = name_of(path, ".index");
 	n->pack_index = name_of(path, ".pack.index");
-	if (n->pack && n->old && n->index && n->pack_index)
+	n->index_tmp = name_of(path, ".pack.index.index_tmp");
+	if (n->pack && n->old && n->index && n->pack_index && n->index_tmp)
 		return OK;
 	pack_paths_free(n);
 	return err_set(e, ERR_NOMEM, "no memory for the names of a pack's files");
@@ -37,6 +38,7 @@ void pack_paths_free(struct pack_paths *n)
 	mem_free(n->old);
 	mem_free(n->index);
 	mem_free(n->pack_index);
+	mem_free(n->index_tmp);
 	*n = (struct pack_paths){ 0 };
 }
 

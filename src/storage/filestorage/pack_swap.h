@@ -15,6 +15,7 @@ struct pack_paths {
 	char *old;        /* PATH.old */
 	char *index;      /* PATH.index */
 	char *pack_index; /* PATH.pack.index: of the packed file, until it is in place */
+	char *index_tmp;  /* PATH.pack.index.index_tmp: while that is written */
 };
 
 MUST_CHECK int pack_paths_init(struct pack_paths *n, const char *path, struct err *e);
