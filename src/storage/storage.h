@@ -45,7 +45,7 @@ struct load_req {
 	uint64_t tid;
 	uint64_t applied;
 	/* out */
-	int rc;    /* 0, ERR_NOKEY (POSKeyError), or a failure with a text */
+	int rc; /* 0, ERR_NOKEY (POSKeyError), or a failure with a text */
 	bool none; /* LOAD_BEFORE: the object did not exist yet at tid: the answer is None (T19); end_tid is
 			of its first revision */
 	struct slice data; /* borrowed until done() returns */
@@ -178,7 +178,8 @@ struct changes_req {
 struct pack_req {
 	struct job job;
 	struct exec *exec;
-	void (*done)(struct pack_req *r); /* on any thread: must not block, and starts no other pack */
+	void (*done)(
+		struct pack_req *r); /* on any thread: must not block, and starts no other pack */
 	double time_s; /* seconds since 1970: revisions that are not current then go */
 	int rc; /* 0 (also when there was nothing to pack); ERR_BUSY: a pack is running; ERR_NOKEY:
 			* a reference to an object that is not there (see oid), ERR_NOSPC ... */
