@@ -37,6 +37,7 @@ def _params():
 
 @pytest.mark.parametrize('test', list(_params()))
 def test_zeo_package(forker, test):
+    forker.resolves = 'resol' in test.id().lower()
     failed, skipped = _run(test)
     if not forker.processes:
         failed += '\nno zkrunzeo was started: the test does not test it'

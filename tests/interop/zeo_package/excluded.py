@@ -4,56 +4,15 @@ A name is a class (for a doctest: its file or its module), `Class.method`, or `*
 every class is meant that inherits the method.
 """
 
-UNDO = 'waits for undo'
-RESTORE = 'waits for restore'
 CLIENT = 'waits for the client library: a storage that is a client of another server'
-CONFLICT_RESOLUTION = 'waits for conflict resolution'
 SERVER_OBJECT = "calls Python's server object inside the test's process"
 PYTHON_STORAGE = 'needs a Python storage class in the server'
 LOG_LAYOUT = "reads the layout of the log of Python's runzeo"
 ROOT = 'cannot run as root, who can open a read-only file for writing'
 
 EXCLUDED = {
-    UNDO: (
-        '*.checkUndoInvalidation',
-        '*.testCreationUndoneGetTid',
-        '*.testIndicesInUndoInfo',
-        '*.testIndicesInUndoLog',
-        '*.testLoadBeforeUndo',
-        '*.testNotUndoable',
-        '*.testPackAfterUndoDeletion',
-        '*.testPackAfterUndoManyTimes',
-        '*.testSimpleTransactionalUndo',
-        '*.testTransactionalUndoAfterPack',
-        '*.testTransactionalUndoAfterPackWithObjectUnlinkFromRoot',
-        '*.testTransactionalUndoIterator',
-        '*.testTwoObjectUndo',
-        '*.testTwoObjectUndoAgain',
-        '*.testTwoObjectUndoAtOnce',
-        '*.testUndoConflictResolution',
-        '*.testUndoCreationBranch1',
-        '*.testUndoCreationBranch2',
-        '*.testUndoLogMetadata',
-        '*.testUndoMultipleConflictResolution',
-        '*.testUndoMultipleConflictResolutionReversed',
-        '*.testUndoUnresolvable',
-        'FileStorageMsgpackTests.testUndoZombie',
-        'FileStorageSSLTests.testUndoZombie',
-        'FileStorageTests.testUndoZombie',
-    ),
-    RESTORE: (
-        'FileStorageRecoveryTests',
-    ),
     CLIENT: (
         'zeo-fan-out_test',
-    ),
-    CONFLICT_RESOLUTION: (
-        'BlobAdaptedFileStorageTests.checkResolve',
-        'BlobWritableCacheTests.checkResolve',
-        'ClientSideConflictResolutionTests.test_client_side',
-        'FileStorageMsgpackTests.checkResolve',
-        'FileStorageSSLTests.checkResolve',
-        'FileStorageTests.checkResolve',
     ),
     SERVER_OBJECT: (
         'ClientAuthTests',

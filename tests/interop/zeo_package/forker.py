@@ -95,6 +95,7 @@ class Forker:
 
     def __init__(self, program, folder):
         self.program = program
+        self.resolves = False  # the tests' own classes, in a process that imports them
         self.folder = folder  # where the servers' output goes
         self.processes = []
 
@@ -115,6 +116,8 @@ class Forker:
             zeo_conf = config
         address, text = _listening_address(str(zeo_conf))
         text = _with_password_command(text)
+        if self.resolves:
+            text += f'\n<conflict-resolver>\npython {sys.executable}\n</conflict-resolver>'
         process, output = self._start(address, f'{text}\n\n{storage_conf}\n')
         folder = os.getcwd()  # a test may leave it before it stops the server
 
