@@ -528,6 +528,11 @@ static bool run_job(struct log_writer *w)
 	return true;
 }
 
+void log_writer_give_up(struct log_writer *w, const struct err *e)
+{
+	give_up(w, e);
+}
+
 bool log_writer_call(struct log_writer *w, struct writer_job *j)
 {
 	bool was_empty;

@@ -61,6 +61,9 @@ bool log_writer_call(struct log_writer *w, struct writer_job *j);
  * from within a job. */
 void log_writer_switch(struct log_writer *w, struct data_file *d);
 
+/** Nothing is written from here on (R6): what is written could be lost, for @e. Only from within a job. */
+void log_writer_give_up(struct log_writer *w, const struct err *e);
+
 /** Bytes of a record behind its header: of the data, or of a back-pointer. */
 static inline uint64_t log_writer_body_bytes(const struct txn_rec *rec)
 {

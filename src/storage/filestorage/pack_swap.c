@@ -146,11 +146,12 @@ int pack_swap(struct filestorage *fs, struct pack *p, const struct pack_paths *n
 		publication_free(pub);
 		return rc;
 	}
-	/* From here on there is no way back. */
-	if (os_sync_dir_of(fs->path, &late) != OK)
-		fs_log(fs, LOG_ERROR,
-			"the packed file is in place, but may not be after a power cut: %s",
-			late.text);
+	/* From here on there is no way back. If the new name may not last, neither may what is committed to
+	 * the new file: after a power cut the old one could be there again (R6). */
+	if (os_sync_dir_of(fs->path, &late) != OK) {
+		err_wrap(&late, "the packed file is in place, but may not be after a power cut");
+		log_writer_give_up(fs->writer, &late);
+	}
 	atomic_store(&d->end, pack_out_pos(p));
 	*pub = (struct publication){
 		.tid = pubchain_last_tid(&fs->pubs),
