@@ -2,6 +2,7 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 
 static void signal_set(sigset_t *set)
@@ -43,6 +44,11 @@ void process_raise_limits(void)
 		r.rlim_cur = r.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &r);
 	}
+}
+
+void process_size_pool(void)
+{
+	setenv("UV_THREADPOOL_SIZE", "16", 0);
 }
 
 unsigned process_cpus(void)

@@ -12,6 +12,11 @@ int process_wait_signal(void);
 /** As many descriptors as we are allowed: each client takes one. */
 void process_raise_limits(void);
 
+/** Threads of the pool for what can block, unless UV_THREADPOOL_SIZE of the environment says how many: a
+ * few wait for long (a search through a large file, a conflict's process), reads of a cold disk are more
+ * the more of them are under way. Before the pool's first job. */
+void process_size_pool(void);
+
 /** Event loops to run: the processors we may use. */
 unsigned process_cpus(void);
 

@@ -228,6 +228,7 @@ int main(int argc, char **argv)
 	int status;
 
 	process_block_signals();
+	process_size_pool();
 	if (options_parse(argc, argv, &o, &e) != OK)
 		return fail_config(&e);
 	if (o.action == OPTIONS_EXIT)
