@@ -245,13 +245,18 @@ class History:
             copy.pack(when, referencesf)
             left = {oid: data for oid in self.current
                     if (data := self._loads(copy, oid, MAX_TID)) is not None}
-            return not self.dangling(left) and all(
+            return not self.dangling(left) and not self._dangling_then(copy) and all(
                 left.get(oid) == self.current[oid] for oid in self.reachable())
         except (PackError, KeyError, AssertionError):
             return False
         finally:
             copy.close()
             copy.cleanup()
+
+    def _dangling_then(self, fs):
+        """Does an older revision refer to what is not there at all?"""
+        return any(ref not in fs._index for t in fs.iterator() for r in t
+                   for ref in self.refs.get(r.data, ()))
 
     @staticmethod
     def _loads(fs, oid, before):
