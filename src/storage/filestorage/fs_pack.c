@@ -376,13 +376,13 @@ static void clean_up(struct run *r)
 	pack_paths_free(&r->names);
 }
 
-static void log_end(struct run *r, const struct err *e, double seconds)
+static void log_end(struct run *r, double seconds)
 {
 	struct data_file *d;
 
-	if (e->code != OK) {
+	if (r->req->rc != OK) {
 		fs_log(r->fs, LOG_ERROR, "packing %s failed after %.1f s, nothing has changed: %s",
-			r->fs->path, seconds, e->text);
+			r->fs->path, seconds, r->req->err.text);
 		return;
 	}
 	d = data_file_get(&r->fs->data);
@@ -405,7 +405,7 @@ static void *pack_thread(void *arg)
 	req->err = (struct err)ERR_INIT;
 	req->rc = run_pack(r, &req->err);
 	clean_up(r);
-	log_end(r, &req->err, (double)(clock_mono_us(&clock_system) - start_us) / 1e6);
+	log_end(r, (double)(clock_mono_us(&clock_system) - start_us) / 1e6);
 	mem_free(r);
 	atomic_store(&k->phase, NULL);
 	atomic_store(&k->running, false);
