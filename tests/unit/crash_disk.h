@@ -24,6 +24,8 @@ struct crash_disk {
 	int n_dsyncs;
 	int n_writes;
 	int n_reserves;
+	void (*on_write)(void *ctx);
+	void *on_write_ctx;
 	void (*on_reserve)(void *ctx);
 	void *on_reserve_ctx;
 	/* to fail: how many calls until then, -1 never */
@@ -75,6 +77,8 @@ static inline int crash_pwrite(
 	int rc = crash_fails(d, &d->fail_write, e);
 
 	d->n_writes++;
+	if (d->on_write)
+		d->on_write(d->on_write_ctx);
 	if (d->life != 0 || rc == OK)
 		crash_put(d, p, rc == OK ? n : n / 2, off); /* a failure may come in the middle */
 	return rc;

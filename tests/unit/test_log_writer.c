@@ -307,11 +307,50 @@ static void test_reservations(void **state)
 	s->ops->close(s);
 }
 
+struct noted_job {
+	struct writer_job job;
+	int runs;
+};
+
+static void note(struct writer_job *j)
+{
+	CONTAINER_OF(j, struct noted_job, job)->runs++;
+}
+
 struct failing_commit {
 	struct storage *s;
 	struct crash_disk *d;
 	struct pending p;
+	struct noted_job job;
 };
+
+/* A job that comes while a step is on its way, also one that fails: the step's answer tells of it. */
+static void push_a_job(void *ctx)
+{
+	struct failing_commit *f = ctx;
+
+	f->d->on_write = NULL;
+	assert_true(log_writer_call(fs_of(f->s)->writer, &f->job.job));
+}
+
+static void test_job_behind_a_commit(void **state)
+{
+	struct crash_disk *d = crash_disk_new();
+	struct failing_commit f = { .s = open_core(d), .d = d, .job.job.run = note };
+
+	for (int broken = 0; broken < 2; broken++) {
+		f.job.runs = 0;
+		d->fail_sync = broken ? 0 : -1;
+		d->on_write = push_a_job;
+		d->on_write_ctx = &f;
+		queue_one(f.s, &f.p, 1 + (uint64_t)broken, 0, "data");
+		run(f.s);
+		assert_int_equal(f.p.o.rc, broken ? ERR_IO : OK);
+		assert_int_equal(f.job.runs, 1);
+		txn_free(f.p.t);
+	}
+	f.s->ops->close(f.s);
+}
 
 /* While a vote reserves blocks another transaction's write fails, and the file is cut. */
 static void fail_a_commit(void *ctx)
@@ -473,6 +512,7 @@ int main(void)
 		cmocka_unit_test(test_failed_sync),
 		cmocka_unit_test(test_failed_truncation),
 		cmocka_unit_test(test_reservations),
+		cmocka_unit_test(test_job_behind_a_commit),
 		cmocka_unit_test(test_blocks_lost_while_reserved),
 		cmocka_unit_test(test_power_cuts),
 	};

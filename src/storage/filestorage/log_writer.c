@@ -427,12 +427,23 @@ static void give_back(struct log_writer *w, struct txn *t)
 	pthread_mutex_unlock(&w->lock);
 }
 
-static bool is_waiting(struct log_writer *w)
+static bool has_queue(struct log_writer *w)
 {
 	bool waiting;
 
 	pthread_mutex_lock(&w->lock);
 	waiting = w->queue != NULL;
+	pthread_mutex_unlock(&w->lock);
+	return waiting;
+}
+
+/* Something for the next step: who queued it behind something else wakes nobody. */
+static bool is_waiting(struct log_writer *w)
+{
+	bool waiting;
+
+	pthread_mutex_lock(&w->lock);
+	waiting = w->queue || w->jobs;
 	pthread_mutex_unlock(&w->lock);
 	return waiting;
 }
@@ -558,9 +569,9 @@ bool log_writer_step(struct log_writer *w)
 		return true;
 	if (atomic_load(&w->broken)) {
 		refuse_all(w);
-		return false;
+		return is_waiting(w);
 	}
-	if (is_waiting(w) && fill_batch(w) && w->filling.n)
+	if (has_queue(w) && fill_batch(w) && w->filling.n)
 		sync_batch(w);
 	else if (w->appended.n && !atomic_load(&w->broken))
 		complete(w);
