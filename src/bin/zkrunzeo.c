@@ -75,6 +75,8 @@ static int open_resolver(struct run *r, struct err *e)
 	const struct config_resolver *c = r->config->resolver;
 	struct helper_pool_options o;
 
+	if (r->config->client_conflict_resolution)
+		return OK; /* the clients do it */
 	if (!c)
 		return resolvers_open(NULL, &r->resolver, e);
 	o = (struct helper_pool_options){

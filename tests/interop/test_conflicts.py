@@ -162,3 +162,24 @@ def test_the_process_ends_with_the_server(server, application, how):
                 break
         assert time.monotonic() < deadline
         time.sleep(0.02)  # nobody tells
+
+
+LENGTH = b'cBTrees.Length\nLength\n.I%d\n.'
+
+
+@pytest.mark.parametrize('kind', STORAGES)
+def test_left_to_the_client(server, wires, kind):
+    """client-conflict-resolution: the server merges nothing, whatever the storage."""
+    conf = STORAGES[kind]
+    options = '\n  client-conflict-resolution true\n</zeo>'
+    imports = '%import' in conf and conf[:conf.index('\n') + 1] or ''
+    s = server(imports + SERVER.replace('\n</zeo>', options) + conf[len(imports):])
+    w = wires(s)
+    oid = w.call('new_oids')[0]
+    first = w.commit([(oid, bytes(8), LENGTH % 1)])
+    second = w.commit([(oid, first, LENGTH % 2)])
+    w.begin(77, [(oid, first, LENGTH % 5)])
+    assert w.call('vote', 77) == [
+        {'oid': oid, 'serials': (second, first), 'data': LENGTH % 5}]
+    w.call('tpc_abort', 77)
+    assert w.call('loadBefore', oid, b'\x7f' * 8)[0] == LENGTH % 2

@@ -138,7 +138,7 @@ static int resolve(struct voting *g, const struct conflict *c)
 	struct states st = { 0 };
 	int rc = ERR_CONFLICT;
 
-	if (g->v->resolver && c->op == TXN_STORE)
+	if (g->v->resolver && !g->v->collect && c->op == TXN_STORE)
 		rc = resolve_with(g, c, &st);
 	states_free(&st);
 	return rc;
