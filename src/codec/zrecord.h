@@ -11,7 +11,7 @@
 #include "base/slice.h"
 
 /** The largest record that is unfolded into a buffer without a cap of its own, in bytes. */
-#define ZRECORD_MAX (UINT64_C(1) << 30)
+#define ZRECORD_MAX (UINT64_C(256) << 20)
 
 /** Is it a compressed record? No pickle starts so. */
 static inline bool zrecord_is(struct slice record)

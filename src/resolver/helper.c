@@ -248,7 +248,7 @@ static int answer(struct helper *h, uint64_t deadline_us, struct buf *ret, struc
 		return rc;
 	if (letter == '-')
 		return receive_reason(h, n, ERR_CONFLICT, deadline_us, e);
-	if (letter != '+')
+	if (letter != '+' || n == 0)
 		return err_set(e, ERR_FORMAT, "the resolver process does not speak as it should");
 	return receive_record(h, n, deadline_us, ret, e);
 }

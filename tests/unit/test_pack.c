@@ -527,6 +527,7 @@ static void one_failure(struct test_dir *d, bool memory, int n)
 	mem_fault_hook = NULL;
 	os_fault_hook = NULL;
 	assert_false(test_exists(test_path(d, ".pack")));
+	assert_int_equal(test_exists(test_path(d, ".old")), p.req.rc == OK);
 	assert_int_equal(load(s, 1, tids[0]), p.req.rc == OK ? ERR_NOKEY : OK);
 	tid = log_writer_broken(fs_of(s)->writer) ? tids[1] : store(s, 1, tids[1], 2, NO_REF, 30);
 	s->ops->close(s);

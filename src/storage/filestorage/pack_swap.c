@@ -144,6 +144,8 @@ int pack_swap(struct filestorage *fs, struct pack *p, const struct pack_paths *n
 			d->index = NULL;
 		data_file_forget(d);
 		publication_free(pub);
+		if (fs->options.pack_keep_old)
+			(void)!os_unlink(n->old, NULL); /* a second name of what stays */
 		return rc;
 	}
 	/* From here on there is no way back. If the new name may not last, neither may what is committed to
