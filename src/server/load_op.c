@@ -77,8 +77,7 @@ static void answer(struct load_op *op)
 		return;
 	}
 	if (op->load.kind == LOAD_NEXT && op->load.none) {
-		reply_error_text(
-			&op->request, EXC_VALUE_ERROR, "no key satisfies the conditions");
+		reply_error_text(&op->request, EXC_VALUE_ERROR, "no key satisfies the conditions");
 		return;
 	}
 	if (!reply_begin(&rep, &op->request))

@@ -90,7 +90,7 @@ struct session {
 	struct outq out;
 	struct stream *streams;
 	struct iterators *iterators; /* NULL: there were none yet */
-	uint64_t since_us;   /* monotonic: connected */
+	uint64_t since_us;           /* monotonic: connected */
 	uint64_t drained_us; /* monotonic: the last time something left, or was queued to empty */
 	uint64_t requests;
 	char peer[80];                               /* the connection's address, for logs */

@@ -139,7 +139,6 @@ def test_check_url(run, configuration):
     (6, '<nostorage Main>', 'nostorage'),
     (6, '<filestorage Main', r'<filestorage Main'),
     (7, '  path {dir}/nothing/Data.fs', 'nothing'),
-    (7, '  path {dir}/Data.fs\n  blob-dir {dir}', 'blob-dir'),
     (7, '%import nothing', 'nothing'),
     (7, '%include nothing.conf', 'nothing.conf'),
     (7, '  path {dir}/Data.fs\n  packer x:y', 'packer'),

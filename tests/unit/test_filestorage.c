@@ -269,10 +269,10 @@ static void test_recent(void **state)
 	o.recent_txns = 4; /* oldest known: 040b000000000000 */
 	s = open_with(&o);
 	pub_cursor_attach(s->pubs, &cur);
-	assert_false(pubchain_since(
-		s->pubs, &cur, UINT64_C(0x0400000affffffff), add_change, &c, &last));
-	assert_true(pubchain_since(
-		s->pubs, &cur, UINT64_C(0x0400000b00000000), add_change, &c, &last));
+	assert_false(
+		pubchain_since(s->pubs, &cur, UINT64_C(0x0400000affffffff), add_change, &c, &last));
+	assert_true(
+		pubchain_since(s->pubs, &cur, UINT64_C(0x0400000b00000000), add_change, &c, &last));
 	assert_true(last == UINT64_C(0x0400000e00000000));
 	assert_string_equal(c.text, " 0000000000000001 0000000000000001 0000000000000001");
 	pub_cursor_detach(s->pubs, &cur);

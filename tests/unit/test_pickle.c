@@ -127,7 +127,8 @@ static void test_plain_meanings(void **state)
 	v = DECODE("cbuiltins\ndict\n((X\3\0\0\0fooK\1tt\x85R.");
 	assert_true(v.type == VAL_DICT && v.n == 2);
 	assert_int_equal(val_get(&v, "foo")->i, 1);
-	v = DECODE("c__builtin__\ndict\n](K\1K\2\x86K\3K\4\x86" "e\x85R(K\5K\6u.");
+	v = DECODE("c__builtin__\ndict\n](K\1K\2\x86K\3K\4\x86"
+		   "e\x85R(K\5K\6u.");
 	assert_true(v.type == VAL_DICT && v.n == 6);
 	REFUSE("cbuiltins\ndict\n(K\1tR.", ERR_FORMAT, "arguments that a call does not take");
 	REFUSE("cbuiltins\ndict\n((K\1ttR.", ERR_FORMAT, "arguments that a call does not take");

@@ -83,8 +83,8 @@ static int write_magic(struct filestorage *fs, struct err *e)
 
 /* --- publications of the last transactions (T55) --- */
 
-static int seed_one(
-	struct filestorage *fs, const struct fs_changed *l, uint64_t tid, uint64_t end, struct err *e)
+static int seed_one(struct filestorage *fs, const struct fs_changed *l, uint64_t tid, uint64_t end,
+	struct err *e)
 {
 	struct publication *p = publication_new((uint32_t)l->n);
 
