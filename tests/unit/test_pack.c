@@ -474,6 +474,7 @@ static void test_left_over(void **state)
 	test_write_file(test_path(d, ".pack"), "half", 4);
 	test_write_file(test_path(d, ".pack.index"), "half", 4);
 	test_write_file(test_path(d, ".pack.index.index_tmp"), "half", 4);
+	assert_int_equal(link(d->data, test_path(d, ".old")), 0);
 	o.read_only = true;
 	s = open_with(&o);
 	assert_true(test_exists(test_path(d, ".pack")));
@@ -481,6 +482,7 @@ static void test_left_over(void **state)
 	s->ops->close(s);
 	s = open_in(d);
 	assert_files(d, false);
+	assert_false(test_exists(test_path(d, ".old"))); /* it was the data file itself */
 	assert_false(test_exists(test_path(d, ".pack.index.index_tmp")));
 	assert_non_null(strstr(logged, "which a pack left behind"));
 	assert_true(current(s, 1) == tids[1]);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -506,6 +507,14 @@ void fs_pack_join(struct filestorage *fs)
 	fs->packing.has_thread = false;
 }
 
+static bool is_same_file(const char *a, const char *b)
+{
+	struct stat sa, sb;
+
+	return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+	       sa.st_ino == sb.st_ino;
+}
+
 void fs_pack_clean(struct filestorage *fs)
 {
 	struct pack_paths n = { 0 };
@@ -517,6 +526,8 @@ void fs_pack_clean(struct filestorage *fs)
 				"removed '%s', which a pack left behind that did not end", n.pack);
 		(void)!os_unlink(n.pack_index, NULL);
 		(void)!os_unlink(n.index_tmp, NULL);
+		if (is_same_file(n.old, fs->path)) /* killed before the packed file got its name */
+			(void)!os_unlink(n.old, NULL);
 	}
 	pack_paths_free(&n);
 }
