@@ -243,8 +243,11 @@ def test_returns_the_oids(peer, storage):
     a.undo(undo_id(tid), t)
     assert sorted(a.tpc_vote(t)) == [A, B]
     undone = a.tpc_finish(t)
-    b.call('ping')
-    assert [(t, sorted(o)) for t, o in b.invalidations()][-1] == (undone, [A, B])
+    told = []
+    while (undone, [A, B]) not in told:  # Python's server may answer a ping before
+        b.call('ping')
+        told += [(t, sorted(o)) for t, o in b.invalidations()]
+    assert told[-1] == (undone, [A, B])
     b.close()
     assert a.load(A) == (data(1), undone)  # nothing stale in the cache
 
@@ -399,13 +402,6 @@ def _history_of_a_site(t):
     t.undo(t.store((A, data(6)), user='z'))
 
 
-def sized(log):
-    """A log without the sizes of transactions with an extension: the server pickles that anew."""
-    usual = {'id', 'time', 'user_name', 'size', 'description'}
-    return [e if set(e) == usual and e['description'] != 'mine' else {**e, 'size': None}
-            for e in log]
-
-
 RANGES = [(0, -20), (0, 20), (0, 1), (1, 3), (3, 4), (0, -1), (2, -3), (5, 5), (5, 2), (0, 0),
           (100, 200), (0, 1 << 40), (7, -100), (-3, 2), (-2, -2), (0, -1 << 40)]
 
@@ -416,13 +412,13 @@ def test_undo_log(peers_twin):
     assert t.client.undoLog() == list(t.fs.undoLog())
     _history_of_a_site(t)
     expected = t.fs.undoLog(0, 100)
-    assert sized(t.client.undoLog(0, 100)) == sized(expected) and len(expected) == 10
-    assert sized(t.client.undoLog()) == sized(t.fs.undoLog())
+    assert t.client.undoLog(0, 100) == expected and len(expected) == 10
+    assert t.client.undoLog() == t.fs.undoLog()
     for first, last in RANGES:
-        expected = sized(t.fs.undoLog(first, last))
-        assert sized(t.client.undoLog(first, last)) == expected, (first, last)
-        assert sized(t.client.undoInfo(first, last)) == expected, (first, last)
-    assert sized(t.client.undoInfo()) == sized(t.fs.undoInfo())
+        expected = t.fs.undoLog(first, last)
+        assert t.client.undoLog(first, last) == expected, (first, last)
+        assert t.client.undoInfo(first, last) == expected, (first, last)
+    assert t.client.undoInfo() == t.fs.undoInfo()
     e = t.client.undoLog(0, 1)[0]
     assert sorted(e) == ['description', 'id', 'size', 'time', 'user_name']
     assert type(e['id']) is bytes and type(e['time']) is float and type(e['user_name']) is bytes
@@ -435,8 +431,9 @@ def test_undo_log_msgpack(server, twin, tmp_path):
     _history_of_a_site(t)
 
     def plain(log):
-        return [{k: tuple(v) if isinstance(v, list) else v for k, v in e.items()}
-                for e in sized(log)]
+        # a list arrives as a tuple, which is pickled to another size
+        return [{k: tuple(v) if isinstance(v, list) else v for k, v in e.items() if k != 'size'}
+                for e in log]
 
     assert plain(t.client.undoLog(0, 100)) == plain(t.fs.undoLog(0, 100))
     assert plain(t.client.undoInfo(1, -3, {'user_name': b'x'})) == plain(
@@ -504,9 +501,9 @@ def test_prefix(peer, twin, tmp_path, prefix, path):
     for p in '/site', '/site/page', '/site/page/a user', '/other', '', '/', 'relative', '/site who':
         t.store((A, data(p)), extension={'path': p})
     spec = {'path': prefix(path)}
-    expected = sized(t.fs.undoInfo(0, 100, spec))
-    assert sized(t.client.undoInfo(0, 100, spec)) == expected
-    assert sized(t.client.undoInfo(1, -2, spec)) == sized(t.fs.undoInfo(1, -2, spec))
+    expected = t.fs.undoInfo(0, 100, spec)
+    assert t.client.undoInfo(0, 100, spec) == expected
+    assert t.client.undoInfo(1, -2, spec) == t.fs.undoInfo(1, -2, spec)
     assert len(expected) < 9
 
 
