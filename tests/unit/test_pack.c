@@ -390,7 +390,7 @@ static void test_meanwhile(void **state)
 		usleep(1000);
 	}
 	assert_int_equal(pack_end(&p), OK);
-	assert_true(n > 3);
+	assert_true(n > 0);
 	finish(s, voted);
 	tid = store(s, 1, tid, 2, 5, 50);
 	assert_files(d, true);

@@ -26,6 +26,8 @@ enum {
 
 typedef unsigned long long ull;
 
+enum { TRIES_MAX = 5 };
+
 /* A pack under way. */
 struct run {
 	struct pack p;
@@ -394,6 +396,26 @@ static void log_end(struct run *r, double seconds)
 	data_file_unref(d);
 }
 
+/* An undo that was committed meanwhile may need what was not kept: a pack that begins then keeps it. */
+static void run_pack_again(struct run *r)
+{
+	struct pack_req *req = r->req;
+	int tries = 0;
+
+	for (;;) {
+		req->err = (struct err)ERR_INIT;
+		req->rc = run_pack(r, &req->err);
+		clean_up(r);
+		if (req->rc != ERR_STATE || ++tries == TRIES_MAX)
+			break;
+		fs_log(r->fs, LOG_INFO, "packing %s begins anew: %s", r->fs->path, req->err.text);
+		*r = (struct run){ .fs = r->fs, .req = req, .start_us = r->start_us };
+		r->p.stop_tid = tid_of_seconds(req->time_s);
+	}
+	if (req->rc == ERR_STATE)
+		req->rc = req->err.code = ERR_CORRUPT;
+}
+
 static void *pack_thread(void *arg)
 {
 	struct run *r = arg;
@@ -403,9 +425,7 @@ static void *pack_thread(void *arg)
 
 	r->start_us = start_us;
 	fs_log(r->fs, LOG_INFO, "packing %s began", r->fs->path);
-	req->err = (struct err)ERR_INIT;
-	req->rc = run_pack(r, &req->err);
-	clean_up(r);
+	run_pack_again(r);
 	log_end(r, (double)(clock_mono_us(&clock_system) - start_us) / 1e6);
 	mem_free(r);
 	atomic_store(&k->phase, NULL);

@@ -357,7 +357,7 @@ static int find_copy(struct pack *p, uint64_t at, uint64_t back, uint64_t *ret, 
 		if (h.tid < wanted.tid || h.prev >= off)
 			break;
 	}
-	return err_set(e, ERR_CORRUPT,
+	return err_set(e, ERR_STATE,
 		"the record at %llu points back to the one at %llu, which is not kept: it was "
 		"written while this pack was under way, or is damaged",
 		(ull)at, (ull)back);
