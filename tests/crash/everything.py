@@ -25,6 +25,7 @@ class Client:
         self.content = None   # of the blob
         self.doubtful = None  # ({oid: data}, blob) of what was sent and not answered
         self.undoable = None  # (tid, {oid: data} before it)
+        self.failures = []
         self.done = dict.fromkeys(('commit', 'undo', 'blob'), 0)
 
     def run(self, address):
@@ -37,6 +38,8 @@ class Client:
                         self.done[kind] += 1
         except (OSError, Closed):
             pass
+        except (WireError, AssertionError) as e:
+            self.failures.append(e)
 
     def finish(self, w, id, changes, blob=None):
         self.doubtful = changes, blob
@@ -148,6 +151,7 @@ class Packer:
 
     def __init__(self):
         self.packs = 0
+        self.failures = []
 
     def run(self, address):
         try:
@@ -157,6 +161,8 @@ class Packer:
                     self.packs += 1
         except (OSError, Closed):
             pass
+        except WireError as e:
+            self.failures.append(e)
 
 
 def run_all(clients, address):

@@ -84,6 +84,7 @@ def test_kill_while_all_is_done(server, tmp_path):
         s.kill()
         for t in threads:
             t.join()
+        assert [c.failures for c in [*clients, packer]] == [[]] * 4
     with Wire(s.address) as w:
         w.call('pack', time.time(), True)
         for c in clients:
