@@ -46,17 +46,29 @@ static void on_sigbus(int sig)
 
 static void install_handler(void)
 {
-	struct sigaction sa = { .sa_handler = on_sigbus, .sa_flags = SA_NODEFER };
+	struct sigaction sa = { .sa_handler = on_sigbus };
 
 	sigaction(SIGBUS, &sa, NULL);
+}
+
+/* The jump left the handler with the signal blocked. */
+static void unblock(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGBUS);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
 static bool copy_guarded(void *to, const uint8_t *from, size_t n)
 {
 	sigjmp_buf here;
 
-	if (sigsetjmp(here, 0))
+	if (sigsetjmp(here, 0)) {
+		unblock();
 		return false;
+	}
 	guard = &here;
 	atomic_signal_fence(memory_order_seq_cst);
 	memcpy(to, from, n);
