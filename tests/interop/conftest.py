@@ -201,50 +201,6 @@ def wires(opened):
     return make
 
 
-LENGTH = b'cBTrees.Length\nLength\n.I5\n.'
-PROBES = {'undo': ('undoa', b'', 1), 'undo log': ('undoLog', 0, 1),
-          'iteration': ('iterator_start', None, None), 'record iteration': ('record_iternext',),
-          'pack': ('pack', 0.0, True), 'restore': ('restorea', bytes(8), bytes(8), b'', None, 1),
-          'blobs': ('sendBlob', bytes(8), bytes(8)), 'delete': ('deleteObject', b'', b'', 1)}
-
-
-@pytest.fixture(scope='session')
-def unsupported(programs, tmp_path_factory):
-    """The features for whose methods the server answers Unsupported."""
-    from wire import Wire, WireError
-    folder = tmp_path_factory.mktemp('probe')
-    address = ('127.0.0.1', free_port())
-    path = _configured(folder, 'conf', '<zeo>\naddress {address}\n</zeo>\n'
-                       '<filestorage 1>\npath {dir}/Data.fs\n</filestorage>\n', address)
-    s = Server([programs / 'zkrunzeo', '-C', path], address, folder / 'out').start()
-    found = set()
-    for feature, call in PROBES.items():
-        with Wire(s.address) as w:
-            try:
-                w.call(*call)
-            except WireError as e:
-                if e.name == 'ZODB.POSException.Unsupported':
-                    found.add(feature)
-    with Wire(s.address) as w:
-        first = w.commit([(bytes(8), bytes(8), LENGTH)])
-        w.commit([(bytes(8), first, LENGTH)])
-        try:
-            w.commit([(bytes(8), first, LENGTH)])
-        except WireError:
-            found.add('resolution')
-    s.stop()
-    return found
-
-
-@pytest.fixture(autouse=True)
-def offered(request):
-    """Skips what is marked with features that are to come."""
-    for mark in request.node.iter_markers('needs'):
-        missing = set(mark.args) & request.getfixturevalue('unsupported')
-        if missing:
-            pytest.skip(f'not offered yet: {", ".join(sorted(missing))}')
-
-
 @pytest.fixture
 def twin(opened, storage, tmp_path):
     """twin(server): a client of it beside a FileStorage of Python's, see twins.Twin.

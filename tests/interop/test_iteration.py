@@ -54,7 +54,6 @@ def listed(iterator):
 
 # --- iterator ---
 
-@pytest.mark.needs('iteration')
 def test_everything(server, beside, storage):
     """With all starts and stops, open, exact, between and beyond."""
     s = server(serving())
@@ -69,7 +68,6 @@ def test_everything(server, beside, storage):
             assert [t.tid for t in a.iterator(start, stop)] == expected, (start, stop)
 
 
-@pytest.mark.needs('iteration')
 def test_everything_in_msgpack(server, beside, storage):
     s = server(serving('msgpack true'))
     a = storage(s)
@@ -83,14 +81,12 @@ def test_everything_in_msgpack(server, beside, storage):
     assert plain(listed(a.iterator())) == plain(listed(beside.iterator()))
 
 
-@pytest.mark.needs('iteration')
 def test_empty(peer, storage):
     a = storage(peer(serving()))
     assert listed(a.iterator()) == []
     assert listed(a.iterator(p64(5), MAX_TID)) == []
 
 
-@pytest.mark.needs('iteration')
 def test_an_iterator_keeps_to_its_beginning(peer, storage):
     """What is committed after its start it does not show."""
     a = storage(peer(serving()))
@@ -129,7 +125,6 @@ def key_error(w, method, *args):
     return tuple(e.value.data)
 
 
-@pytest.mark.needs('iteration')
 def test_ends_once(three):
     """T58: the end is told once, then the iterator is unknown."""
     s, w, tids = three
@@ -141,7 +136,6 @@ def test_ends_once(three):
     assert key_error(w, 'iterator_record_next', -1) == (-1,)
 
 
-@pytest.mark.needs('iteration')
 def test_records_end_once(three):
     s, w, tids = three
     iid = w.call('iterator_start', tids[1], None)
@@ -163,7 +157,6 @@ def test_records_end_once(three):
     assert len(exhaust(w, 'iterator_record_next', rid)) == 2
 
 
-@pytest.mark.needs('iteration')
 def test_garbage(three):
     s, w, tids = three
     kept, gone, again = (w.call('iterator_start', None, None) for _ in range(3))
@@ -177,7 +170,6 @@ def test_garbage(three):
     assert len(exhaust(w, 'iterator_next', kept)) == 3
 
 
-@pytest.mark.needs('iteration')
 def test_iterators_are_a_connections_own(three, wires):
     s, w, tids = three
     iid = w.call('iterator_start', None, None)
@@ -187,13 +179,11 @@ def test_iterators_are_a_connections_own(three, wires):
     assert len(exhaust(w, 'iterator_next', iid)) == 3
 
 
-@pytest.mark.needs('iteration')
 def test_read_only_clients_iterate(server, beside, storage):
     a = storage(server(serving('', 'read-only true')), read_only=True)
     assert listed(a.iterator()) == listed(beside.iterator())
 
 
-@pytest.mark.needs('iteration')
 @pytest.mark.parametrize('args', [
     ('a', None), (None, 5), (b'short', None), (None, b'x' * 9), (None,), (1, 2, 3)], ids=repr)
 def test_wrong_arguments(server, wires, args):
@@ -210,7 +200,6 @@ def test_wrong_arguments(server, wires, args):
     assert w.call('lastTransaction') == last
 
 
-@pytest.mark.needs('iteration')
 def test_while_others_commit(server, wires):
     """T26: an iterator has every transaction that was acknowledged before it was started, and
     after these nothing is left out."""
@@ -251,7 +240,6 @@ def test_while_others_commit(server, wires):
         assert start is None or not found or found[0] == start
 
 
-@pytest.mark.needs('iteration', 'pack')
 def test_a_pack_in_the_middle(peer, storage):
     """R8: what is under way ends on the file it began with."""
     a = storage(peer(serving('', 'pack-gc false')))
@@ -273,7 +261,6 @@ def test_a_pack_in_the_middle(peer, storage):
     assert [t.tid for t in a.iterator()] == [tids[-1], a.lastTransaction()]
 
 
-@pytest.mark.needs('iteration')
 def test_ten_thousand_iterators(programs, server, wires):
     """T44: they hurt nobody else, and go with their connection."""
     s = server(serving())
@@ -304,7 +291,6 @@ def test_ten_thousand_iterators(programs, server, wires):
         assert refused < 10000
 
 
-@pytest.mark.needs('iteration', 'pack')
 def test_zombies_are_closed(server, wires, tmp_path):
     """A file that was replaced is let go of when its last iterator is."""
     s = server(serving('', 'pack-gc false'))
@@ -336,7 +322,6 @@ def test_zombies_are_closed(server, wires, tmp_path):
 
 # --- copies ---
 
-@pytest.mark.needs('iteration')
 def test_copy_out(server, beside, storage, opened, tmp_path):
     a = storage(server(serving()))
     ours, theirs = (tmp_path / name for name in ('Ours.fs', 'Theirs.fs'))
@@ -347,7 +332,6 @@ def test_copy_out(server, beside, storage, opened, tmp_path):
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-@pytest.mark.needs('iteration', 'restore')
 def test_copy_in(peer, made, storage, opened, tmp_path):
     shutil.copy(made, tmp_path / 'Source.fs')
     source = opened(FileStorage(str(tmp_path / 'Source.fs'), read_only=True))
@@ -393,7 +377,6 @@ def year(n):
     return p64(FIRST_TID + (n << 32))
 
 
-@pytest.mark.needs('restore', 'undo')
 def test_restore_with_hints(peers_twin):
     """T20: a hint makes a back-pointer where the data is the same, and data otherwise."""
     t = peers_twin
@@ -418,7 +401,6 @@ def test_restore_with_hints(peers_twin):
     assert t.client.history(A, 20) == t.fs.history(A, 20)
 
 
-@pytest.mark.needs('restore', 'undo')
 def test_restore_of_a_hint_to_no_transaction(peers_twin):
     t = peers_twin
     restore(t, 1, (A, data(1), None))
@@ -427,14 +409,12 @@ def test_restore_of_a_hint_to_no_transaction(peers_twin):
     assert restore(t, 3, (A, data(2), None)) == year(3)
 
 
-@pytest.mark.needs('restore', 'undo')
 def test_restore_makes_oids_known(peers_twin):
     t = peers_twin
     restore(t, 1, (p64(1000), data(1), None))
     assert t.client.new_oid() == t.fs.new_oid() == p64(1001)
 
 
-@pytest.mark.needs('restore', 'undo')
 def test_restore_and_undo(peers_twin):
     """What was restored can be undone, and a restored back-pointer is one."""
     t = peers_twin
@@ -447,7 +427,6 @@ def test_restore_and_undo(peers_twin):
     assert t.client.load(A) == (data(1), undone)
 
 
-@pytest.mark.needs('restore', 'undo')
 def test_restored_transactions_invalidate(server, wires):
     """Other clients are told what Python's server does not tell them: what has changed."""
     s = server(serving())
@@ -463,7 +442,6 @@ def test_restored_transactions_invalidate(server, wires):
         assert other.call('loadBefore', A, MAX_TID)[:2] == (data(1), tid)
 
 
-@pytest.mark.needs('restore', 'undo')
 def test_restore_backwards_is_refused(server, wires):
     """R4: a given tid is newer than the last."""
     s = server(serving())
@@ -490,7 +468,6 @@ def walk(record_iternext):
         next = r[3]
 
 
-@pytest.mark.needs('record iteration')
 def test_record_iternext(server, beside, storage):
     a = storage(server(serving()))
     assert walk(a.record_iternext) == walk(beside.record_iternext)
@@ -498,7 +475,6 @@ def test_record_iternext(server, beside, storage):
         assert outcome(a.record_iternext, oid) == outcome(beside.record_iternext, oid), oid
 
 
-@pytest.mark.needs('record iteration')
 def test_record_iternext_of_nothing(peer, storage):
     a = storage(peer(serving()))
     assert outcome(a.record_iternext, None)[0] == 'ValueError'
@@ -508,7 +484,6 @@ def test_record_iternext_of_nothing(peer, storage):
     assert outcome(a.record_iternext, C)[0] == 'ValueError'
 
 
-@pytest.mark.needs('record iteration')
 def test_record_iternext_of_many(server, storage):
     """All oids, in order, near and far, also of pages, hash and boundaries."""
     rng = random.Random(4)
@@ -523,7 +498,6 @@ def test_record_iternext_of_many(server, storage):
 
 # --- deleteObject ---
 
-@pytest.mark.needs('delete', 'record iteration')
 def test_delete(peers_twin):
     t = peers_twin
     first = t.store((A, data(1)), (B, data(1)), (C, data(1)))
@@ -542,7 +516,6 @@ def test_delete(peers_twin):
     t.commit(Store(B, deleted, data(3)))
 
 
-@pytest.mark.needs('delete')
 def test_delete_and_store_in_one_transaction(peers_twin):
     t = peers_twin
     first = t.store((A, data(1)), (B, data(1)))
@@ -550,7 +523,6 @@ def test_delete_and_store_in_one_transaction(peers_twin):
     t.commit(Store(B, first, data(2)), Delete(B, first))
 
 
-@pytest.mark.needs('delete')
 def test_deleted_objects_in_a_clients_cache(peer, storage):
     """The client that deleted does not go on to show it."""
     a = storage(peer(serving()))
@@ -561,7 +533,6 @@ def test_deleted_objects_in_a_clients_cache(peer, storage):
         a.load(A)
 
 
-@pytest.mark.needs('delete')
 def test_delete_read_only(server, storage, wires):
     s = server(serving())
     a = storage(s)

@@ -16,8 +16,6 @@ from interop_files import fsrefs, fstest
 from twins import asked, blob_files, outcome, same_files
 from wire import MAX_TID, Wire, p64, u64
 
-pytestmark = pytest.mark.needs('undo', 'iteration', 'restore', 'delete', 'pack')
-
 CONFIGURATION = ('<zeo>\n  address {address}\n</zeo>\n'
                  '<filestorage 1>\n  path {dir}/Data.fs\n  %s\n</filestorage>\n')
 STEPS = 120

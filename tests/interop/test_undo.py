@@ -24,8 +24,6 @@ from twins import (Check, Delete, Store, Twin, Undo, commit, mapping, oids, outc
                    same_files, serial_of, store, undo_id)
 from wire import MAX_TID, Z64, Wire, WireError, p64, u64
 
-pytestmark = pytest.mark.needs('undo')
-
 CONFIGURATION = ('<zeo>\n  address {address}\n  %s\n</zeo>\n'
                  '<filestorage 1>\n  path {dir}/Data.fs\n  %s\n</filestorage>\n')
 STAND_INS = pathlib.Path(__file__).resolve().parent / 'stand_ins'
@@ -199,7 +197,6 @@ def test_undo_a_deletion(peers_twin):
     assert t.client.load(A) == (data(1), back)
 
 
-@pytest.mark.needs('iteration')
 def test_empty_transaction(peers_twin):
     t = peers_twin
     t.store((A, data(1)))
@@ -280,7 +277,6 @@ def test_undo_needs_a_transaction(peer, wires):
         assert e.value.name == 'ZODB.POSException.StorageTransactionError'
 
 
-@pytest.mark.needs('undo log')
 def test_read_only(server, python_server, storage, tmp_path):
     """No undo in a read-only storage, but its undoLog."""
     s = server(serving())
@@ -302,7 +298,6 @@ def test_read_only(server, python_server, storage, tmp_path):
         assert r.stop() == 0
 
 
-@pytest.mark.needs('pack', 'undo log')
 def test_after_pack(peers_twin):
     """Nothing that was packed can be undone; what came later can."""
     t = peers_twin
@@ -323,7 +318,6 @@ def test_after_pack(peers_twin):
     t.undo(newer)
 
 
-@pytest.mark.needs('pack', 'undo log')
 def test_deep_back_pointers(peers_twin):
     """A chain of undos is followed to its data, however long."""
     t = peers_twin
@@ -340,7 +334,6 @@ def test_deep_back_pointers(peers_twin):
 
 # --- conflicts that resolve ---
 
-@pytest.mark.needs('undo log', 'resolution')
 def test_undo_resolves(peer, tmp_path):
     """BTrees' own classes: the undo of one change keeps those that came after it."""
     s = peer(serving())
@@ -406,7 +399,6 @@ RANGES = [(0, -20), (0, 20), (0, 1), (1, 3), (3, 4), (0, -1), (2, -3), (5, 5), (
           (100, 200), (0, 1 << 40), (7, -100), (-3, 2), (-2, -2), (0, -1 << 40)]
 
 
-@pytest.mark.needs('undo log')
 def test_undo_log(peers_twin):
     t = peers_twin
     assert t.client.undoLog() == list(t.fs.undoLog())
@@ -424,7 +416,6 @@ def test_undo_log(peers_twin):
     assert type(e['id']) is bytes and type(e['time']) is float and type(e['user_name']) is bytes
 
 
-@pytest.mark.needs('undo log')
 def test_undo_log_msgpack(server, twin, tmp_path):
     t = twin(server(serving('msgpack true')))
     assert t.client.protocol_version == b'M5'
@@ -449,7 +440,6 @@ SPECIFICATIONS = [
 ]
 
 
-@pytest.mark.needs('undo log')
 @pytest.mark.parametrize('spec', SPECIFICATIONS, ids=repr)
 def test_specifications(specification_twin, spec):
     t = specification_twin
@@ -475,7 +465,6 @@ def specification_twin(server, twin, site, tmp_path):
     return twin(server(serving()))
 
 
-@pytest.mark.needs('undo log')
 def test_time_and_size_in_a_specification(specification_twin):
     t = specification_twin
     for e in t.fs.undoLog(0, 100):
@@ -493,7 +482,6 @@ def prefix(monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.needs('undo log')
 @pytest.mark.parametrize('path', ['', '/', '/site', '/site/page', '/sit', 'site', '/other', '/x/y'])
 def test_prefix(peer, twin, tmp_path, prefix, path):
     """Zope's way to ask for the transactions of a folder."""
@@ -507,7 +495,6 @@ def test_prefix(peer, twin, tmp_path, prefix, path):
     assert len(expected) < 9
 
 
-@pytest.mark.needs('undo log')
 def test_wrong_arguments(peer, wires):
     """An error, or an empty answer; and the connection goes on."""
     s = peer(serving())
@@ -520,7 +507,6 @@ def test_wrong_arguments(peer, wires):
         assert len(w.call('undoLog', 0, -20)) == 1
 
 
-@pytest.mark.needs('pack', 'undo log')
 def test_extensions_byte_for_byte(server, storage, tmp_path):
     """Whatever pickle is there stays as it is, through a pack, too, and is shown."""
     extensions = [pickle.dumps({'n': n, 'l': [n], 'u': '\xe9'}, n) for n in range(4)]
