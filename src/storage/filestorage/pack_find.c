@@ -174,7 +174,7 @@ static int each_rec(struct pack *p, struct scan *s, uint64_t off, const struct f
 
 	while (rc == OK && at < end) {
 		struct fs_rec_header r;
-		uint64_t back;
+		uint64_t back = 0;
 
 		rc = pack_read_rec(p, s, at, off, end, &r, &back, e);
 		if (rc == OK)
