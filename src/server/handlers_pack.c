@@ -69,6 +69,8 @@ static void answer(struct pack_op *op)
 		reply_none(&op->request);
 	else if (req->rc == ERR_NOKEY)
 		reply_key_error(&op->request, req->oid);
+	else if (req->rc == ERR_STATE)
+		reply_error_text(&op->request, EXC_VALUE_ERROR, "%s", req->err.text);
 	else if (req->rc == ERR_BUSY)
 		reply_error_text(&op->request, EXC_FILESTORAGE, "%s", req->err.text);
 	else

@@ -209,7 +209,7 @@ void handle_history(const struct request *r, const struct args *a)
 	op->req.done = history_done;
 	op->req.oid = oid;
 	op->req.applied = s->hs->applied;
-	op->req.size = size < 1 ? 1 : size > HISTORY_MAX ? HISTORY_MAX : (uint32_t)size;
+	op->req.size = size < 0 ? 0 : size > HISTORY_MAX ? HISTORY_MAX : (uint32_t)size;
 	op->req.arena = &op->arena;
 	session_load_started(s);
 	st->ops->history(st, &op->req);

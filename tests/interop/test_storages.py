@@ -21,7 +21,7 @@ from ZODB.POSException import ConflictError, POSKeyError, ReadOnlyError
 from zodbpickle.pickle import Pickler, Unpickler
 
 from twins import record, strong
-from wire import MAX_TID, Z64, p64, wait_until
+from wire import MAX_TID, WireError, Z64, p64, wait_until
 
 ZEO_SECTION = '<zeo>\n  address {address}\n</zeo>\n'
 READ_ONLY_SECTION = '<zeo>\n  address {address}\n  read-only true\n</zeo>\n'
@@ -597,3 +597,24 @@ def test_quota(peer, storage):
     assert e.value.args[0] == 'ZODB.FileStorage.FileStorage.FileStorageQuotaError'
     assert e.value.args[1] == ('The storage quota has been exceeded.',)
     assert client.loadBefore(p64(0), MAX_TID)[1] == tid
+
+
+@pytest.mark.parametrize('kind', ['filestorage', 'mappingstorage'])
+def test_history_of_nothing_and_odd_packs(peer, wires, kind):
+    """No items, when none are asked for; errors as Python's."""
+    path = '\n  path {dir}/Data.fs' if kind == 'filestorage' else ''
+    s = peer('<zeo>\n  address {address}\n</zeo>\n<%s 1>%s\n</%s>\n' % (kind, path, kind))
+    w = wires(s)
+    root = b'cpersistent.mapping\nPersistentMapping\n.}.'
+    w.commit([(bytes(8), bytes(8), root)])
+    if kind == 'filestorage':
+        assert list(w.call('history', bytes(8), 0)) == []
+        assert list(w.call('history', bytes(8), -1)) == []
+    assert len(w.call('history', bytes(8), 1)) == 1
+    now = time.time()
+    assert w.call('pack', now, True) is None
+    if kind == 'mappingstorage':
+        with pytest.raises(WireError) as e:
+            w.call('pack', now - 1000, True)
+        assert (e.value.name, *e.value.data) == (
+            'builtins.ValueError', 'Already packed to a later time')

@@ -231,13 +231,15 @@ static int begin(struct mapping *m, uint64_t stop, struct err *e)
 {
 	int rc = OK;
 
+	if (stop == TID_NONE)
+		return err_set(e, ERR_INVAL, "Invalid pack time");
 	pthread_mutex_lock(&m->lock);
 	if (m->packing)
 		rc = err_set(e, ERR_BUSY, "Already packing");
 	else if (!m->n_objects || m->packed_to == stop)
 		rc = ERR_EXISTS;
 	else if (m->packed_to > stop)
-		rc = err_set(e, ERR_INVAL, "Already packed to a later time");
+		rc = err_set(e, ERR_STATE, "Already packed to a later time");
 	if (rc == OK) {
 		m->packing = true;
 		m->packed_to = stop;
