@@ -367,7 +367,7 @@ static void add_oid(void *ctx, uint64_t oid)
 static void test_publications(void **state)
 {
 	struct stack k = open_stack();
-	struct pub_cursor cursor = { 0 };
+	struct pub_cursor cursor = { .wake = NULL };
 	uint64_t sum = 0;
 	uint64_t last = 0;
 	uint64_t t3 = commit_one(k.demo, 1, k.t2, "eins");
