@@ -1,6 +1,7 @@
 /* Iteration: the transactions of the base, then those of the changes. */
 #include "base/mem.h"
 #include "storage/demo/demo_core.h"
+#include "storage/pass_on.h"
 
 struct storage_iter {
 	struct demo *demo;
@@ -67,24 +68,6 @@ int demo_iter_records(struct storage_iter *txns, struct storage_iter **ret, stru
 	return rc;
 }
 
-static void answer(struct storage_iter *it)
-{
-	struct iter_req *out = it->out;
-	const struct iter_req *in = &it->in;
-
-	out->rc = in->rc;
-	out->end = in->end;
-	out->txn = in->txn;
-	out->oid = in->oid;
-	out->tid = in->tid;
-	out->data_txn = in->data_txn;
-	out->has_data = in->has_data;
-	out->data = in->data;
-	if (out->rc != OK)
-		out->err = in->err;
-	out->done(out); /* the iterator may be gone */
-}
-
 static void ask(struct storage_iter *it);
 
 static void asked(struct iter_req *in)
@@ -99,7 +82,7 @@ static void asked(struct iter_req *in)
 	}
 	if (in->rc == OK && !in->end)
 		it->gave = was_base ? it->demo->base : it->demo->changes;
-	answer(it);
+	pass_on_iter(it->out, &it->in);
 }
 
 static void ask(struct storage_iter *it)

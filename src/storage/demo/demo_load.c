@@ -1,6 +1,7 @@
 /* Reads: the changes are asked first, and the base for what they have not got. */
 #include "base/mem.h"
 #include "storage/demo/demo_core.h"
+#include "storage/pass_on.h"
 
 /* --- loads --- */
 
@@ -14,16 +15,7 @@ struct demo_load_op {
 
 static void answer_load(struct demo_load_op *op)
 {
-	struct load_req *out = op->out;
-
-	out->rc = op->in.rc;
-	out->none = op->in.none;
-	out->data = op->in.data;
-	out->serial = op->in.serial;
-	out->end_tid = op->in.end_tid;
-	if (out->rc != OK)
-		out->err = op->in.err;
-	out->done(out); /* it may be gone, or under way again */
+	pass_on_load(op->out, &op->in);
 	mem_free(op);
 }
 

@@ -1,6 +1,7 @@
 /* Iteration: records leave as they were before they were compressed. */
 #include "base/mem.h"
 #include "codec/zrecord.h"
+#include "storage/pass_on.h"
 #include "storage/zlib/zlib_core.h"
 
 struct storage_iter {
@@ -69,24 +70,6 @@ int zlib_iter_records(struct storage_iter *txns, struct storage_iter **ret, stru
 	return rc;
 }
 
-static void answer_iter(struct storage_iter *it)
-{
-	struct iter_req *out = it->out;
-	const struct iter_req *in = &it->in;
-
-	out->rc = in->rc;
-	out->end = in->end;
-	out->txn = in->txn;
-	out->oid = in->oid;
-	out->tid = in->tid;
-	out->data_txn = in->data_txn;
-	out->has_data = in->has_data;
-	out->data = in->data;
-	if (out->rc != OK)
-		out->err = in->err;
-	out->done(out); /* the iterator may be gone */
-}
-
 static void inflate_iter(struct storage_iter *it, struct slice record)
 {
 	buf_reset(&it->data);
@@ -103,7 +86,9 @@ static void iter_work(struct job *j)
 
 static void iter_worked(struct job *j)
 {
-	answer_iter(CONTAINER_OF(j, struct storage_iter, job));
+	struct storage_iter *it = CONTAINER_OF(j, struct storage_iter, job);
+
+	pass_on_iter(it->out, &it->in);
 }
 
 static void iterated(struct iter_req *in)
@@ -111,19 +96,19 @@ static void iterated(struct iter_req *in)
 	struct storage_iter *it = CONTAINER_OF(in, struct storage_iter, in);
 
 	if (in->rc != OK || in->end || !in->has_data || !zrecord_is(in->data)) {
-		answer_iter(it);
+		pass_on_iter(it->out, &it->in);
 		return;
 	}
 	if (in->data.len <= ZLIB_INLINE) {
 		inflate_iter(it, in->data);
-		answer_iter(it);
+		pass_on_iter(it->out, &it->in);
 		return;
 	}
 	buf_reset(&it->stored);
 	buf_put_slice(&it->stored, in->data);
 	if (!buf_ok(&it->stored)) {
 		in->rc = err_set(&in->err, ERR_NOMEM, "no memory for a record");
-		answer_iter(it);
+		pass_on_iter(it->out, &it->in);
 		return;
 	}
 	it->job.work = iter_work;

@@ -1,6 +1,7 @@
 /* Loads: records leave as they were before they were compressed. */
 #include "base/mem.h"
 #include "codec/zrecord.h"
+#include "storage/pass_on.h"
 #include "storage/zlib/zlib_core.h"
 
 int zlib_inflate_record(struct slice record, struct buf *ret, struct err *e)
@@ -23,18 +24,7 @@ struct zlib_load {
 
 static void answer_load(struct zlib_load *op)
 {
-	struct load_req *out = op->out;
-
-	out->rc = op->in.rc;
-	out->none = op->in.none;
-	out->data = op->in.data;
-	out->serial = op->in.serial;
-	out->end_tid = op->in.end_tid;
-	out->found_oid = op->in.found_oid;
-	out->next_oid = op->in.next_oid;
-	if (out->rc != OK)
-		out->err = op->in.err;
-	out->done(out); /* it may be gone, or under way again */
+	pass_on_load(op->out, &op->in);
 	buf_free(&op->stored);
 	buf_free(&op->data);
 	mem_free(op);
