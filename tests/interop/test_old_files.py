@@ -170,7 +170,7 @@ def test_commit_to_an_old_file(server, storage, old):
 
 
 def test_undone_in_place(server, storage, tmp_path):
-    """A status that ZODB wrote long ago: its records count for nothing. Python 6.4 cannot iterate over one."""
+    """A status that ZODB wrote long ago: its records count for nothing. ZODB 6.4 cannot iterate over one."""
     make(tmp_path / 'Data.fs', *KINDS['4 on Python 2'], undone=True)
     s = server(CONFIGURATION)
     client = storage(s)
