@@ -110,6 +110,8 @@ const char *err_name(int code)
 		"timeout",
 		"quota",
 		"wrong state",
+		"undo",
+		"remote",
 	};
 	size_t i = (size_t)-code;
 

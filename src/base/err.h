@@ -26,6 +26,7 @@ enum err_code {
 	ERR_QUOTA = -18,       /* the storage's configured quota */
 	ERR_STATE = -19,       /* not now: StorageTransactionError and the like */
 	ERR_UNDO = -20,        /* UndoError: a transaction that cannot be undone */
+	ERR_REMOTE = -21,      /* the server's exception, of a class that has no code here */
 };
 
 struct err {

@@ -7,14 +7,16 @@ import pytest
 RANKS = {
     'base': 0,
     'codec': 1, 'config': 1, 'net': 1,
-    'zookeeper': 2, 'storage': 2, 'zeo': 2,
+    'zookeeper': 2, 'storage': 2, 'zeo': 2, 'object': 2,
     'resolver': 3, 'server': 3, 'client': 3, 'monitor': 3,
-    'bin': 4,
+    'database': 4, 'fanout': 4,
+    'lib': 5, 'bin': 5,
 }
 # narrower than the ranks say
 ONLY = {
     'config': {'base'},
     'storage': {'base', 'codec'},
+    'object': {'base', 'codec'},
     'resolver': {'base', 'codec', 'storage'},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.M)
