@@ -2,10 +2,18 @@
 
 import os
 import pathlib
+import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(os.environ.get('ZKZEO_BUILD', ROOT / 'build')).resolve()
+
+# the package zc.zkzeo as it was built, here and in the processes that tests start
+PACKAGE = str(BUILD / 'python')
+sys.path.insert(0, PACKAGE)
+os.environ['PYTHONPATH'] = os.pathsep.join(
+    filter(None, [PACKAGE, os.environ.get('PYTHONPATH')]))
 
 
 @pytest.fixture(scope='session')
@@ -17,7 +25,7 @@ def root():
 @pytest.fixture(scope='session')
 def build():
     """The build directory under test; scripts/run-tests names it."""
-    return pathlib.Path(os.environ.get('ZKZEO_BUILD', ROOT / 'build')).resolve()
+    return BUILD
 
 
 @pytest.fixture(scope='session')

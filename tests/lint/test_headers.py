@@ -39,7 +39,7 @@ def compile_alone(header, options):
 
 
 def test_headers_compile_alone(build, sources):
-    headers = [p for p in sources('src', 'include') if p.suffix == '.h']
+    headers = [p for p in sources('src', 'include', 'python') if p.suffix == '.h']
     options = flags(build)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         errors = [e for e in pool.map(lambda h: compile_alone(h, options), headers) if e]

@@ -67,7 +67,7 @@ def test_files(root, files):
 
 def test_functions(root, sources):
     long = []
-    for path in sources('src', 'bench', 'tests'):
+    for path in sources('src', 'bench', 'tests', 'python'):
         for name, lines in functions(path.read_text()):
             if lines > FUNCTION_LINES:
                 long.append(f'{path.relative_to(root)}: {name} has {lines} lines')
