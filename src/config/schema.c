@@ -29,6 +29,19 @@ const struct schema_section *schema_find(const char *type)
 	return NULL;
 }
 
+const struct schema_section *schema_find_in(const struct schema_section *parent, const char *type)
+{
+	size_t i;
+
+	for (i = 0; i < parent->children_n; i++) {
+		const struct schema_child *c = &parent->children[i];
+
+		if (c->section && strcmp(c->type, type) == 0)
+			return c->section;
+	}
+	return schema_find(type);
+}
+
 const struct zconfig_node *schema_get(const struct zconfig_node *node, const char *name)
 {
 	const struct zconfig_node *found = NULL;
@@ -291,7 +304,7 @@ static int check_section(
 		else if (n->kind == ZCONFIG_IMPORT)
 			rc = check_import(w, n);
 		else if ((rc = check_place(w, s, n)) == OK)
-			rc = check_section(w, schema_find(n->name), n);
+			rc = check_section(w, schema_find_in(s, n->name), n);
 	}
 	if (rc == OK)
 		rc = check_required_keys(w, s, node);
@@ -349,7 +362,7 @@ static int check_section_offered(const struct schema_section *s, const struct zc
 		return zconfig_error(node, ERR_UNSUPPORTED, e, "<%s> %s", s->type, s->refusal);
 	for (n = node->children; n && rc == OK; n = n->next) {
 		const struct schema_key *k = find_key(s, n->name);
-		const struct schema_section *child = schema_find(n->name);
+		const struct schema_section *child = schema_find_in(s, n->name);
 
 		if (n->kind == ZCONFIG_KEY && key_is_refused(k, n))
 			return refuse_key(k, n, e);

@@ -66,6 +66,8 @@ struct schema_child {
 	enum schema_class class;
 	bool required;
 	bool multi;
+	const struct schema_section
+		*section; /* has other keys in this place than elsewhere; or NULL */
 };
 
 struct schema_section {
@@ -91,6 +93,9 @@ extern const size_t schema_sections_n;
 
 /** The section of this type, or NULL. */
 const struct schema_section *schema_find(const char *type);
+
+/** The section of this type inside of a @parent, or NULL. */
+const struct schema_section *schema_find_in(const struct schema_section *parent, const char *type);
 
 /** The last key @name of a section in a file, or NULL. */
 const struct zconfig_node *schema_get(const struct zconfig_node *node, const char *name);

@@ -253,32 +253,101 @@ static const struct schema_section serverzlibstorage_section = {
 	.help = "compressed records, which clients get as they are",
 };
 
+/* Storages of other servers */
+
+#define CLIENT(f)     offsetof(struct config_storage, client.f)
+#define CLIENT_SSL(f) offsetof(struct config_client_ssl, f)
+
+static bool is_on(const struct zconfig_node *node, const char *key);
+
+static const struct schema_key client_ssl_keys[] = {
+	{ "certificate", TYPE_DIRPATH, NULL, 0, CLIENT_SSL(certificate), NULL,
+		"file with the client's certificate" },
+	{ "key", TYPE_DIRPATH, NULL, 0, CLIENT_SSL(key), NULL,
+		"file with the certificate's key; default: the file of the certificate" },
+	{ "password-function", TYPE_STRING, NULL, 0, NO,
+		"is not offered: it names a Python function. 'password-command' takes a program "
+		"that prints the pass phrase",
+		"dotted name of a Python function that returns the key's pass phrase" },
+	{ "password-command", TYPE_STRING, NULL, 0, CLIENT_SSL(password_command), NULL,
+		"shell command that prints the pass phrase of the key" },
+	{ "authenticate", TYPE_DIRPATH, NULL, 0, CLIENT_SSL(authenticate), NULL,
+		"file or folder with the certificates that the server's is checked with" },
+	{ "check-hostname", TYPE_BOOLEAN, "true", 0, CLIENT_SSL(check_hostname), NULL,
+		"the server's certificate must have its name" },
+	{ "server-hostname", TYPE_STRING, NULL, 0, CLIENT_SSL(server_hostname), NULL,
+		"that name; default: the address's host" },
+};
+
+static const struct schema_section client_ssl_section = {
+	.type = "ssl",
+	KEYS(client_ssl_keys),
+	.help = "TLS for the connection to the server",
+};
+
+static int check_read_only(const struct zconfig_node *node, struct err *e)
+{
+	if (is_on(node, "read-only") && is_on(node, "read-only-fallback"))
+		return zconfig_error(node, ERR_INVAL, e,
+			"'read-only' and 'read-only-fallback' were found in <%s>: one was expected",
+			node->name);
+	return OK;
+}
+
+static int check_client(const struct zconfig_node *node, struct err *e)
+{
+	const struct zconfig_node *check = schema_get(node, "blob-cache-size-check");
+	int64_t n;
+
+	if (check && datatype_integer(check->value, 0, 99, &n, NULL) != OK)
+		return zconfig_error(check, ERR_INVAL, e,
+			"'%s' was found in 'blob-cache-size-check': 0 to 99 were expected",
+			check->value);
+	return check_read_only(node, e);
+}
+
+static int check_zkclient(const struct zconfig_node *node, struct err *e)
+{
+	const struct zconfig_node *path = schema_get(node, "server");
+
+	if (*path->value != '/')
+		return zconfig_error(path, ERR_INVAL, e,
+			"'%s' was found in 'server': a path in ZooKeeper was expected",
+			path->value);
+	return check_client(node, e);
+}
+
 static const struct schema_key zeoclient_keys[] = {
 	{ "server", TYPE_CONNECT_ADDRESS, NULL, KEY_REQUIRED | KEY_MULTI, NO, NULL,
 		"address of a server" },
-	{ "blob-dir", TYPE_STRING, NULL, 0, NO, NULL, "folder of the blob cache" },
-	{ "shared-blob-dir", TYPE_BOOLEAN, "no", 0, NO, NULL,
+	{ "blob-dir", TYPE_STRING, NULL, 0, CLIENT(blob_dir), NULL, "folder of the blob cache" },
+	{ "shared-blob-dir", TYPE_BOOLEAN, "no", 0, CLIENT(shared_blob_dir), NULL,
 		"the blob folder is the server's own" },
-	{ "blob-cache-size", TYPE_BYTES, NULL, 0, NO, NULL, "size of the blob cache" },
-	{ "blob-cache-size-check", TYPE_INTEGER, NULL, 0, NO, NULL,
+	{ "blob-cache-size", TYPE_BYTES, NULL, 0, CLIENT(blob_cache_bytes), NULL,
+		"size of the blob cache" },
+	{ "blob-cache-size-check", TYPE_INTEGER, "10", 0, CLIENT(blob_cache_check), NULL,
 		"percent of it after which it is checked" },
-	{ "storage", TYPE_STRING, "1", 0, NO, NULL, "name of the storage on the server" },
-	{ "cache-size", TYPE_BYTES, "20MB", 0, NO, NULL, "size of the cache" },
-	{ "name", TYPE_TEXT, "", 0, NO, NULL, "name of the storage here" },
-	{ "client", TYPE_STRING, NULL, 0, NO, NULL, "name of a cache file that is kept" },
-	{ "var", TYPE_STRING, NULL, 0, NO, NULL, "folder of that file" },
-	{ "min-disconnect-poll", TYPE_INTEGER, "5", 0, NO, NULL, "shortest pause in seconds" },
-	{ "max-disconnect-poll", TYPE_INTEGER, "300", 0, NO, NULL, "longest pause in seconds" },
-	{ "wait", TYPE_BOOLEAN, "on", 0, NO, NULL, "wait for the first connection" },
-	{ "read-only", TYPE_BOOLEAN, "off", 0, NO, NULL, "refuse every write" },
-	{ "read-only-fallback", TYPE_BOOLEAN, "off", 0, NO, NULL,
+	{ "storage", TYPE_STRING, "1", 0, CLIENT(storage), NULL,
+		"name of the storage on the server" },
+	{ "cache-size", TYPE_BYTES, "20MB", 0, CLIENT(cache_bytes), NULL, "size of the cache" },
+	{ "name", TYPE_TEXT, "", 0, CLIENT(name), NULL, "name of the storage here" },
+	{ "client", TYPE_STRING, NULL, 0, CLIENT(client), NULL,
+		"name of a cache file that is kept" },
+	{ "var", TYPE_STRING, NULL, 0, CLIENT(var), NULL, "folder of that file" },
+	{ "min-disconnect-poll", TYPE_INTEGER, "5", 0, CLIENT(min_poll_s), NULL,
+		"shortest pause in seconds" },
+	{ "max-disconnect-poll", TYPE_INTEGER, "300", 0, CLIENT(max_poll_s), NULL,
+		"longest pause in seconds" },
+	{ "wait", TYPE_BOOLEAN, "on", 0, CLIENT(wait), NULL, "wait for the first connection" },
+	{ "read-only", TYPE_BOOLEAN, "off", 0, CLIENT(read_only), NULL, "refuse every write" },
+	{ "read-only-fallback", TYPE_BOOLEAN, "off", 0, CLIENT(read_only_fallback), NULL,
 		"take a read-only server when there is no other" },
 	{ "username", TYPE_STRING, NULL, 0, NO, NULL, "user name" },
 	{ "password", TYPE_STRING, NULL, 0, NO, NULL, "its password" },
 	{ "realm", TYPE_STRING, NULL, 0, NO, NULL, "realm of the user name" },
 	{ "drop-cache-rather-verify", TYPE_BOOLEAN, "off", 0, NO, NULL,
 		"drop the cache where checking it would cost much" },
-	{ "client-label", TYPE_STRING, NULL, 0, NO, NULL, "label in the server's log" },
+	{ "client-label", TYPE_STRING, NULL, 0, CLIENT(label), NULL, "label in the server's log" },
 };
 
 #define NOT_A_SERVER                                                                               \
@@ -289,12 +358,23 @@ static const struct schema_section zeoclient_section = {
 	.class = CLASS_STORAGE,
 	.storage_kind = CONFIG_ZEOCLIENT,
 	KEYS(zeoclient_keys),
+	.check = check_client,
 	.refusal = NOT_A_SERVER,
 	.help = "a storage of another server",
 };
 
+static const struct schema_child client_children[] = {
+	{ .type = "ssl", .section = &client_ssl_section },
+};
+
 static const struct schema_key zkzeoclient_keys[] = {
-	{ "zookeeper", TYPE_STRING, NULL, KEY_REQUIRED, NO, NULL, "the ensemble" },
+	{ "zookeeper", TYPE_STRING, NULL, KEY_REQUIRED, CLIENT(zookeeper), NULL, "the ensemble" },
+	{ "server", TYPE_STRING, NULL, KEY_REQUIRED, CLIENT(path), NULL,
+		"path in ZooKeeper where the servers are registered" },
+	{ "cache-path", TYPE_STRING, NULL, 0, CLIENT(cache_path), NULL, "cache file that is kept" },
+	{ "server-sync", TYPE_BOOLEAN, "off", 0, NO, NULL, "ask the server at each begin" },
+	{ "wait-timeout", TYPE_INTEGER, "30", 0, CLIENT(wait_timeout_s), NULL,
+		"seconds to wait for a connection" },
 };
 
 static const struct schema_section zkzeoclient_section = {
@@ -304,6 +384,8 @@ static const struct schema_section zkzeoclient_section = {
 	.storage_kind = CONFIG_ZKZEOCLIENT,
 	.extends = &zeoclient_section,
 	KEYS(zkzeoclient_keys),
+	CHILDREN(client_children),
+	.check = check_zkclient,
 	.refusal = NOT_A_SERVER,
 	.help = "a storage of a server that is found through ZooKeeper",
 };
@@ -311,25 +393,26 @@ static const struct schema_section zkzeoclient_section = {
 static const struct schema_key clientstorage_keys[] = {
 	{ "server", TYPE_CONNECT_ADDRESS, NULL, KEY_REQUIRED | KEY_MULTI, NO, NULL,
 		"address of a server" },
-	{ "cache-size", TYPE_BYTES, "20MB", 0, NO, NULL, "size of the cache" },
-	{ "cache-path", TYPE_STRING, NULL, 0, NO, NULL, "cache file that is kept" },
-	{ "blob-dir", TYPE_STRING, NULL, 0, NO, NULL, "folder of the blob cache" },
-	{ "shared-blob-dir", TYPE_BOOLEAN, "no", 0, NO, NULL,
+	{ "cache-size", TYPE_BYTES, "20MB", 0, CLIENT(cache_bytes), NULL, "size of the cache" },
+	{ "cache-path", TYPE_STRING, NULL, 0, CLIENT(cache_path), NULL, "cache file that is kept" },
+	{ "blob-dir", TYPE_STRING, NULL, 0, CLIENT(blob_dir), NULL, "folder of the blob cache" },
+	{ "shared-blob-dir", TYPE_BOOLEAN, "no", 0, CLIENT(shared_blob_dir), NULL,
 		"the blob folder is the server's own" },
-	{ "blob-cache-size", TYPE_BYTES, NULL, 0, NO, NULL, "size of the blob cache" },
-	{ "blob-cache-size-check", TYPE_INTEGER, NULL, 0, NO, NULL,
+	{ "blob-cache-size", TYPE_BYTES, NULL, 0, CLIENT(blob_cache_bytes), NULL,
+		"size of the blob cache" },
+	{ "blob-cache-size-check", TYPE_INTEGER, "10", 0, CLIENT(blob_cache_check), NULL,
 		"percent of it after which it is checked" },
-	{ "read-only", TYPE_BOOLEAN, "off", 0, NO, NULL, "refuse every write" },
-	{ "read-only-fallback", TYPE_BOOLEAN, "off", 0, NO, NULL,
+	{ "read-only", TYPE_BOOLEAN, "off", 0, CLIENT(read_only), NULL, "refuse every write" },
+	{ "read-only-fallback", TYPE_BOOLEAN, "off", 0, CLIENT(read_only_fallback), NULL,
 		"take a read-only server when there is no other" },
 	{ "server-sync", TYPE_BOOLEAN, "off", 0, NO, NULL, "ask the server at each begin" },
-	{ "wait-timeout", TYPE_INTEGER, "30", 0, NO, NULL, "seconds to wait for a connection" },
-	{ "client-label", TYPE_STRING, NULL, 0, NO, NULL, "label in the server's log" },
-	{ "storage", TYPE_STRING, "1", 0, NO, NULL, "name of the storage on the server" },
-	{ "name", TYPE_TEXT, "", 0, NO, NULL, "name of the storage here" },
+	{ "wait-timeout", TYPE_INTEGER, "30", 0, CLIENT(wait_timeout_s), NULL,
+		"seconds to wait for a connection" },
+	{ "client-label", TYPE_STRING, NULL, 0, CLIENT(label), NULL, "label in the server's log" },
+	{ "storage", TYPE_STRING, "1", 0, CLIENT(storage), NULL,
+		"name of the storage on the server" },
+	{ "name", TYPE_TEXT, "", 0, CLIENT(name), NULL, "name of the storage here" },
 };
-
-static const struct schema_child clientstorage_children[] = { { .type = "ssl" } };
 
 static const struct schema_section clientstorage_section = {
 	.type = "clientstorage",
@@ -337,7 +420,8 @@ static const struct schema_section clientstorage_section = {
 	.import = "ZEO",
 	.storage_kind = CONFIG_ZEOCLIENT,
 	KEYS(clientstorage_keys),
-	CHILDREN(clientstorage_children),
+	CHILDREN(client_children),
+	.check = check_client,
 	.refusal = NOT_A_SERVER,
 	.help = "a storage of another server",
 };

@@ -201,6 +201,66 @@ static int build_inner(
 	return build_storage(b, node, s);
 }
 
+static int build_servers(struct build *b, const struct zconfig_node *node, struct config_client *c)
+{
+	const struct zconfig_node *n;
+	struct address *servers;
+	size_t count = 0;
+	int rc = OK;
+
+	for (n = node->children; n; n = n->next)
+		count += n->kind == ZCONFIG_KEY && strcmp(n->name, "server") == 0;
+	servers = new_array(b, count, sizeof(*servers));
+	if (!servers)
+		return no_memory(b->e);
+	c->servers = servers;
+	c->servers_n = count;
+	for (n = node->children; n && rc == OK; n = n->next)
+		if (n->kind == ZCONFIG_KEY && strcmp(n->name, "server") == 0)
+			rc = address_parse(n->value, "127.0.0.1", servers++, b->e);
+	return rc;
+}
+
+static int build_client_ssl(
+	struct build *b, const struct zconfig_node *client, struct config_client *c)
+{
+	const struct zconfig_node *node = find_section(client, "ssl");
+	struct config_place section;
+	struct config_client_ssl *ssl;
+
+	if (!node)
+		return OK;
+	ssl = new_array(b, 1, sizeof(*ssl));
+	if (!ssl)
+		return no_memory(b->e);
+	c->ssl = ssl;
+	section = (struct config_place){ node->file, node->line };
+	ssl->certificate_at = place_of(node, "certificate", section);
+	ssl->key_at = place_of(node, "key", ssl->certificate_at);
+	ssl->password_command_at = place_of(node, "password-command", section);
+	ssl->authenticate_at = place_of(node, "authenticate", section);
+	return schema_fill(
+		schema_find_in(schema_find(client->name), "ssl"), node, ssl, &b->c->mem, b->e);
+}
+
+/* What only the other section has the key of is as that one has it by default. */
+static void set_client_defaults(struct config_client *c)
+{
+	c->wait = true;
+	c->wait_timeout_s = 30;
+	c->min_poll_s = 1; /* ClientStorage's own */
+	c->max_poll_s = 1;
+}
+
+static int build_client(struct build *b, const struct zconfig_node *node, struct config_storage *s)
+{
+	int rc = OK;
+
+	if (s->kind == CONFIG_ZEOCLIENT)
+		rc = build_servers(b, node, &s->client);
+	return rc ? rc : build_client_ssl(b, node, &s->client);
+}
+
 static int build_demo(struct build *b, const struct zconfig_node *node, struct config_storage *s)
 {
 	const struct zconfig_node *n = next_of_class(node->children, CLASS_STORAGE);
@@ -216,10 +276,13 @@ static int build_demo(struct build *b, const struct zconfig_node *node, struct c
 static int build_storage(struct build *b, const struct zconfig_node *node, struct config_storage *s)
 {
 	const struct schema_section *section = schema_find(node->name);
-	int rc = schema_fill(section, node, s, &b->c->mem, b->e);
+	int rc;
 
-	s->name = node->value;
 	s->kind = (enum config_storage_kind)section->storage_kind;
+	if (s->kind == CONFIG_ZEOCLIENT || s->kind == CONFIG_ZKZEOCLIENT)
+		set_client_defaults(&s->client);
+	rc = schema_fill(section, node, s, &b->c->mem, b->e);
+	s->name = node->value;
 	s->file = node->file;
 	s->line = node->line;
 	if (rc)
@@ -232,6 +295,9 @@ static int build_storage(struct build *b, const struct zconfig_node *node, struc
 	case CONFIG_ZLIBSTORAGE:
 	case CONFIG_SERVERZLIBSTORAGE:
 		return build_inner(b, next_of_class(node->children, CLASS_STORAGE), &s->zlib.base);
+	case CONFIG_ZEOCLIENT:
+	case CONFIG_ZKZEOCLIENT:
+		return build_client(b, node, s);
 	default:
 		return OK;
 	}

@@ -20,9 +20,49 @@ enum config_storage_kind {
 	CONFIG_BLOBSTORAGE,
 	CONFIG_ZLIBSTORAGE,       /* <zlibstorage> */
 	CONFIG_SERVERZLIBSTORAGE, /* <serverzlibstorage> */
-	CONFIG_ZEOCLIENT,         /* <zeoclient>, <clientstorage>: not offered, no fields */
-	CONFIG_ZKZEOCLIENT,       /* as CONFIG_ZEOCLIENT */
+	CONFIG_ZEOCLIENT,         /* <zeoclient>, <clientstorage>: a storage of another server */
+	CONFIG_ZKZEOCLIENT,       /* <zkzeoclient>: the same, found through ZooKeeper */
 	CONFIG_OTHERSTORAGE,      /* known to ZODB's schema and to nobody else: not offered */
+};
+
+struct config_place {
+	const char *file;
+	int line;
+};
+
+/** TLS towards a server. */
+struct config_client_ssl {
+	const char *certificate;      /* NULL: the server asks for none */
+	const char *key;              /* NULL: in the certificate's file */
+	const char *password_command; /* for the shell; NULL */
+	const char *authenticate;     /* NULL: whom the system trusts */
+	bool check_hostname;
+	const char *server_hostname; /* NULL: the address's host */
+	struct config_place certificate_at, key_at, password_command_at, authenticate_at;
+};
+
+/** A storage of another server: <zeoclient>, <clientstorage>, <zkzeoclient>. */
+struct config_client {
+	const struct address *servers; /* none when they are found through ZooKeeper */
+	size_t servers_n;
+	const char *zookeeper; /* the ensemble */
+	const char *path;      /* in it */
+	const char *storage;   /* the name served */
+	const char *name;      /* "" = from the addresses */
+	const char *label;
+	const char *client, *var; /* together: a cache file of ZEO's name */
+	const char *cache_path;   /* wins over client and var */
+	uint64_t cache_bytes;
+	const char *blob_dir;
+	bool shared_blob_dir;
+	uint64_t blob_cache_bytes; /* 0 = no limit */
+	uint32_t blob_cache_check; /* percent */
+	bool read_only;
+	bool read_only_fallback;
+	bool wait;
+	uint32_t wait_timeout_s;
+	uint32_t min_poll_s, max_poll_s;
+	const struct config_client_ssl *ssl; /* NULL = not given */
 };
 
 /** Texts are NULL when not given. */
@@ -59,6 +99,7 @@ struct config_storage {
 			const struct config_storage *base;
 			bool compress;
 		} zlib;
+		struct config_client client;
 	};
 };
 
@@ -78,11 +119,6 @@ struct config_zookeeper {
 	const struct address *monitor_server;
 	const struct config_monitor_command *monitor_commands;
 	size_t monitor_commands_n;
-};
-
-struct config_place {
-	const char *file;
-	int line;
 };
 
 struct config_ssl {

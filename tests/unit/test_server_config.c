@@ -508,6 +508,128 @@ static void test_refused_clients(void **state)
 		"DB storages");
 }
 
+/* Read, offered or not. */
+static const struct config_client *read_client(const char *text)
+{
+	struct err e = ERR_INIT;
+
+	server_config_free(config);
+	config = NULL;
+	write_config(text);
+	if (server_config_read("t.conf", NULL, &config, &e))
+		fail_msg("%s", e.text);
+	return &config->storages->client;
+}
+
+/* As ZODB's schema and ClientStorage have them. */
+static void test_zeoclient_defaults(void **state)
+{
+	const struct config_client *c = read_client(ZEO "<zeoclient>\nserver 8100\n</zeoclient>");
+
+	assert_int_equal(config->storages->kind, CONFIG_ZEOCLIENT);
+	assert_int_equal(c->servers_n, 1);
+	assert_string_equal(c->servers[0].host, "127.0.0.1");
+	assert_int_equal(c->servers[0].port, 8100);
+	assert_null(c->zookeeper);
+	assert_string_equal(c->storage, "1");
+	assert_string_equal(c->name, "");
+	assert_int_equal(c->cache_bytes, 20 << 20);
+	assert_int_equal(c->blob_cache_bytes, 0);
+	assert_int_equal(c->blob_cache_check, 10);
+	assert_true(c->wait);
+	assert_int_equal(c->wait_timeout_s, 30);
+	assert_int_equal(c->min_poll_s, 5);
+	assert_int_equal(c->max_poll_s, 300);
+	assert_false(c->read_only || c->read_only_fallback || c->shared_blob_dir);
+	assert_true(!c->client && !c->var && !c->cache_path && !c->blob_dir && !c->ssl);
+}
+
+static void test_zeoclient_keys(void **state)
+{
+	const struct config_client *c = read_client(
+		ZEO "<zeoclient main>\nserver a:1\nserver /run/zeo.sock\nblob-dir "
+		    "b\nshared-blob-dir on\n"
+		    "blob-cache-size 1MB\nblob-cache-size-check 20\nstorage main\ncache-size 2MB\n"
+		    "name n\nclient cl\nvar /v\nmin-disconnect-poll 2\nmax-disconnect-poll 3\nwait "
+		    "off\n"
+		    "read-only-fallback on\nusername u\npassword p\nrealm r\n"
+		    "drop-cache-rather-verify on\nclient-label l\n</zeoclient>");
+
+	assert_string_equal(config->storages->name, "main");
+	assert_int_equal(c->servers_n, 2);
+	assert_string_equal(c->servers[1].path, "/run/zeo.sock");
+	assert_string_equal(c->blob_dir, "b");
+	assert_true(c->shared_blob_dir);
+	assert_int_equal(c->blob_cache_bytes, 1 << 20);
+	assert_int_equal(c->blob_cache_check, 20);
+	assert_string_equal(c->storage, "main");
+	assert_int_equal(c->cache_bytes, 2 << 20);
+	assert_string_equal(c->name, "n");
+	assert_string_equal(c->client, "cl");
+	assert_string_equal(c->var, "/v");
+	assert_int_equal(c->min_poll_s, 2);
+	assert_int_equal(c->max_poll_s, 3);
+	assert_false(c->wait);
+	assert_true(c->read_only_fallback);
+	assert_string_equal(c->label, "l");
+}
+
+static void test_zkzeoclient(void **state)
+{
+	const struct config_client *c = read_client(
+		"%import zc.zkzeo\n" ZEO
+		"<zkzeoclient>\nserver /db\nzookeeper zk:2181\nwait-timeout 7\ncache-path c.zec\n"
+		"server-sync on\n<ssl>\ncheck-hostname off\n</ssl>\n</zkzeoclient>");
+
+	assert_int_equal(config->storages->kind, CONFIG_ZKZEOCLIENT);
+	assert_string_equal(c->zookeeper, "zk:2181");
+	assert_string_equal(c->path, "/db");
+	assert_int_equal(c->servers_n, 0);
+	assert_int_equal(c->wait_timeout_s, 7);
+	assert_string_equal(c->cache_path, "c.zec");
+	assert_int_equal(c->min_poll_s, 5);
+	assert_false(c->ssl->check_hostname);
+	assert_null(c->ssl->certificate);
+	expect_error("%import zc.zkzeo\n" ZEO
+		     "<zkzeoclient>\nserver /a\nserver /b\nzookeeper z:1\n</zkzeoclient>",
+		"t.conf:7: the key 'server' was found again: line 6 of 't.conf' has it, and one "
+		"was expected");
+	expect_error("%import zc.zkzeo\n" ZEO "<zkzeoclient>\nserver /a\n</zkzeoclient>",
+		"t.conf:5: <zkzeoclient> was found without the key 'zookeeper', which is required");
+	expect_error("%import zc.zkzeo\n" ZEO
+		     "<zkzeoclient>\nserver a:1\nzookeeper z:1\n</zkzeoclient>",
+		"t.conf:6: 'a:1' was found in 'server': a path in ZooKeeper was expected");
+}
+
+static void test_clientstorage(void **state)
+{
+	const struct config_client *c = read_client(
+		"%import ZEO\n" ZEO "<clientstorage>\nserver a:1\ncache-path c.zec\nwait-timeout "
+		"3\nread-only on\n<ssl>\n"
+		"certificate c.pem\nkey k.pem\npassword-command pass\nauthenticate a.pem\n"
+		"server-hostname zeo\n</ssl>\n</clientstorage>");
+
+	assert_int_equal(config->storages->kind, CONFIG_ZEOCLIENT);
+	assert_string_equal(c->cache_path, "c.zec");
+	assert_int_equal(c->wait_timeout_s, 3);
+	assert_true(c->wait && c->read_only);
+	assert_int_equal(c->min_poll_s, 1);
+	assert_string_equal(c->ssl->certificate, "c.pem");
+	assert_string_equal(c->ssl->key, "k.pem");
+	assert_string_equal(c->ssl->password_command, "pass");
+	assert_string_equal(c->ssl->authenticate, "a.pem");
+	assert_true(c->ssl->check_hostname);
+	assert_string_equal(c->ssl->server_hostname, "zeo");
+	assert_int_equal(c->ssl->password_command_at.line, 13);
+	expect_error("%import ZEO\n" ZEO
+		     "<clientstorage>\nserver a:1\nread-only on\nread-only-fallback on\n"
+		     "</clientstorage>",
+		"t.conf:5: 'read-only' and 'read-only-fallback' were found in <clientstorage>: "
+		"one was expected");
+	expect_error(ZEO "<zeoclient>\nserver a:1\nblob-cache-size-check 100\n</zeoclient>",
+		"t.conf:6: '100' was found in 'blob-cache-size-check': 0 to 99 were expected");
+}
+
 static void test_refused_log(void **state)
 {
 	expect_refused(ZEO MAPPING "<eventlog>\n<syslog/>\n</eventlog>",
@@ -726,6 +848,10 @@ int main(void)
 		cmocka_unit_test_teardown(test_nested_storages, free_config),
 		cmocka_unit_test_teardown(test_refused_storages, free_config),
 		cmocka_unit_test_teardown(test_refused_clients, free_config),
+		cmocka_unit_test_teardown(test_zeoclient_defaults, free_config),
+		cmocka_unit_test_teardown(test_zeoclient_keys, free_config),
+		cmocka_unit_test_teardown(test_zkzeoclient, free_config),
+		cmocka_unit_test_teardown(test_clientstorage, free_config),
 		cmocka_unit_test_teardown(test_refused_log, free_config),
 		cmocka_unit_test(test_demostorage_bases),
 		cmocka_unit_test_teardown(test_overrides, free_config),
