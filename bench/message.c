@@ -145,7 +145,7 @@ void message_parse(enum encoding enc, const uint8_t *p, size_t n, struct message
 	const uint8_t *end = p + n;
 
 	/* the shortest message has more; what its parse looks at is there */
-	if (n < 11)
+	if (n < 10)
 		die("a message of %zu bytes", n);
 	if (enc == ENCODING_MSGPACK)
 		msgpack_parse(p, m);
@@ -224,7 +224,14 @@ static void put_be32(struct bytes *b, uint8_t op, uint32_t n)
 
 void put_number(struct bytes *b, enum encoding enc, uint32_t n)
 {
-	if (enc == ENCODING_MSGPACK)
+	bool msgpack = enc == ENCODING_MSGPACK;
+	uint8_t small[2] = { msgpack ? 0xcc : 'K', (uint8_t)n };
+
+	if (n <= 0x7f && msgpack)
+		bytes_append(b, small + 1, 1);
+	else if (n <= 0xff)
+		bytes_append(b, small, sizeof(small));
+	else if (msgpack)
 		put_be32(b, 0xce, n);
 	else
 		put_le32(b, 'J', n);
@@ -236,7 +243,11 @@ void put_text(struct bytes *b, enum encoding enc, const char *text)
 
 	if (enc == ENCODING_MSGPACK) {
 		uint8_t head[2] = { 0xd9, (uint8_t)n };
-		bytes_append(b, head, sizeof(head));
+
+		if (n <= 31)
+			put_op(b, enc, 0, (uint8_t)(0xa0 | n));
+		else
+			bytes_append(b, head, sizeof(head));
 	} else {
 		put_le32(b, 'X', (uint32_t)n);
 	}
@@ -289,13 +300,17 @@ void put_call(struct bytes *b, enum encoding enc, uint32_t id, bool is_async, co
 	else
 		put_false(b, enc);
 	put_text(b, enc, method);
-	put_op(b, enc, '(', (uint8_t)(0x90 | args_n));
+	if (enc == ENCODING_MSGPACK || args_n > 3)
+		put_op(b, enc, '(', (uint8_t)(0x90 | args_n));
 }
 
-void put_call_end(struct bytes *b, enum encoding enc)
+/* A pickled tuple of up to three items has no mark, but an operation of its own. */
+void put_call_end(struct bytes *b, enum encoding enc, unsigned args_n)
 {
+	uint8_t end[3] = { args_n > 3 ? 't' : (uint8_t)(0x84 + args_n), 't', '.' };
+
 	if (enc == ENCODING_PICKLE)
-		bytes_append(b, "tt.", 3);
+		bytes_append(b, end, sizeof(end));
 }
 
 void put_reply(struct bytes *b, enum encoding enc, const uint8_t *id, size_t id_n)

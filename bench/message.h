@@ -37,10 +37,10 @@ static inline bool message_is(const struct message *m, const char *name)
 const uint8_t *message_bytes(
 	enum encoding enc, const uint8_t **p, const uint8_t *end, size_t *ret_n);
 
-/** A call with @args_n arguments, which follow, and put_call_end(). */
+/** A call with @args_n arguments, one or more, which follow, and put_call_end(): byte by byte as a stock client writes it. */
 void put_call(struct bytes *b, enum encoding enc, uint32_t id, bool is_async, const char *method,
 	unsigned args_n);
-void put_call_end(struct bytes *b, enum encoding enc);
+void put_call_end(struct bytes *b, enum encoding enc, unsigned args_n);
 
 /** A reply to the message with this id; its result follows, and put_reply_end(). */
 void put_reply(struct bytes *b, enum encoding enc, const uint8_t *id, size_t id_n);

@@ -128,7 +128,7 @@ static void send_load(struct load *l, struct connection *c, uint32_t id, uint64_
 	put_call(out, l->o.enc, id, false, "loadBefore", 2);
 	put_bytes(out, l->o.enc, packed, OID);
 	put_bytes(out, l->o.enc, "\x7f\xff\xff\xff\xff\xff\xff\xff", TID);
-	put_call_end(out, l->o.enc);
+	put_call_end(out, l->o.enc, 2);
 	stream_end(&c->stream, mark);
 }
 
@@ -139,7 +139,7 @@ static void send_call(struct load *l, struct connection *c, uint32_t id, const c
 
 	put_call(out, l->o.enc, id, false, method, 1);
 	put_number(out, l->o.enc, TRANSACTION);
-	put_call_end(out, l->o.enc);
+	put_call_end(out, l->o.enc, 1);
 	stream_end(&c->stream, mark);
 }
 
@@ -156,7 +156,7 @@ static void send_begin(struct load *l, struct connection *c)
 	put_empty_dict(out, l->o.enc);
 	put_none(out, l->o.enc);
 	put_text(out, l->o.enc, " ");
-	put_call_end(out, l->o.enc);
+	put_call_end(out, l->o.enc, 6);
 	stream_end(&c->stream, mark);
 }
 
@@ -172,7 +172,7 @@ static void send_store(struct load *l, struct connection *c, unsigned i)
 	put_bytes(out, l->o.enc, c->serials[i], TID);
 	put_bytes(out, l->o.enc, l->record.p, l->record.end);
 	put_number(out, l->o.enc, TRANSACTION);
-	put_call_end(out, l->o.enc);
+	put_call_end(out, l->o.enc, 4);
 	stream_end(&c->stream, mark);
 }
 
@@ -214,7 +214,7 @@ static void register_sent(struct load *l, struct connection *c)
 	put_call(out, l->o.enc, REGISTER_ID, false, "register", 2);
 	put_text(out, l->o.enc, l->o.storage);
 	put_false(out, l->o.enc); /* not read-only */
-	put_call_end(out, l->o.enc);
+	put_call_end(out, l->o.enc, 2);
 	stream_end(&c->stream, mark);
 	c->state = REGISTERING;
 }

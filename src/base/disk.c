@@ -42,14 +42,36 @@ static int read_file(struct real_file *r, void *p, size_t n, uint64_t off, bool 
 	return os_pread(r->fd, p, n, off, ret_n, e); /* and may wait */
 }
 
+static bool real_copy(struct disk_file *f, void *p, size_t n, uint64_t off)
+{
+	struct real_file *r = CONTAINER_OF(f, struct real_file, base);
+
+	return r->map && off + n <= atomic_load_explicit(&r->size, memory_order_relaxed) &&
+	       file_map_read(r->map, p, n, off);
+}
+
+static void real_prefetch(struct disk_file *f, size_t n, uint64_t off)
+{
+	struct real_file *r = CONTAINER_OF(f, struct real_file, base);
+
+	if (r->map)
+		file_map_prefetch(r->map, n, off);
+}
+
+/* One call that tells of many pages in place of one that reads from one or two. */
+static bool copy_asking(struct real_file *r, void *p, size_t n, uint64_t off)
+{
+	return r->map && off + n <= atomic_load_explicit(&r->size, memory_order_relaxed) &&
+	       file_map_ask(r->map, off) && file_map_read(r->map, p, n, off);
+}
+
 static int real_pread(struct disk_file *f, void *p, size_t n, uint64_t off, bool may_block,
 	size_t *ret_n, struct err *e)
 {
 	struct real_file *r = CONTAINER_OF(f, struct real_file, base);
 	int rc;
 
-	if (r->map && off + n <= atomic_load_explicit(&r->size, memory_order_relaxed) &&
-		file_map_read(r->map, p, n, off)) {
+	if (real_copy(f, p, n, off) || copy_asking(r, p, n, off)) {
 		*ret_n = n;
 		return OK;
 	}
@@ -63,7 +85,14 @@ static int real_pread(struct disk_file *f, void *p, size_t n, uint64_t off, bool
 
 static int real_pwrite(struct disk_file *f, const void *p, size_t n, uint64_t off, struct err *e)
 {
-	return os_pwrite(fd_of(f), p, n, off, e);
+	struct real_file *r = CONTAINER_OF(f, struct real_file, base);
+	int rc = os_pwrite(r->fd, p, n, off, e);
+
+	if (rc == OK && r->map) {
+		file_map_seen(r->map, off, n);
+		raise_size(r, off + n);
+	}
+	return rc;
 }
 
 static int real_pwrite_dsync(
@@ -102,6 +131,8 @@ static void real_close(struct disk_file *f)
 
 static const struct disk_ops real_ops = {
 	.pread = real_pread,
+	.copy = real_copy,
+	.prefetch = real_prefetch,
 	.pwrite = real_pwrite,
 	.pwrite_dsync = real_pwrite_dsync,
 	.fdatasync = real_fdatasync,
@@ -114,6 +145,8 @@ static const struct disk_ops real_ops = {
 int disk_open(const char *path, int flags, struct disk_file **ret, struct err *e)
 {
 	struct real_file *f = mem_zalloc(1, sizeof(*f));
+	struct err ignored = ERR_INIT;
+	uint64_t size;
 	int rc;
 
 	if (!f)
@@ -125,6 +158,8 @@ int disk_open(const char *path, int flags, struct disk_file **ret, struct err *e
 		return rc;
 	}
 	f->map = file_map_new(f->fd);
+	if (os_size(f->fd, &size, &ignored) == OK)
+		raise_size(f, size);
 	*ret = &f->base;
 	return OK;
 }

@@ -1,5 +1,6 @@
 #include "base/file_map.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -14,7 +15,9 @@ enum {
 	CHUNK_SHIFT = 26, /* 64 MiB are mapped at a time */
 	CHUNK_PAGES = 1 << (CHUNK_SHIFT - PAGE_SHIFT),
 	CHUNKS_MAX = 1 << 16, /* 4 TiB; what lies behind is read the usual way */
+	LINE_BYTES = 64,      /* of the processor's caches */
 	KNOWN_S = 10,         /* how long a page counts as being in memory */
+	ASK_PAGES = 16,       /* are asked for together */
 };
 
 #define CHUNK_BYTES ((size_t)1 << CHUNK_SHIFT)
@@ -26,6 +29,7 @@ struct chunk {
 
 struct file_map {
 	int fd;
+	bool may_ask; /* the kernel tells which pages are in memory */
 	_Atomic(struct chunk *) chunks[CHUNKS_MAX];
 };
 
@@ -87,6 +91,11 @@ static uint16_t now_s(void)
 	return (uint16_t)t.tv_sec;
 }
 
+static void set_seen(struct chunk *c, size_t page, uint16_t now)
+{
+	atomic_store_explicit(&c->seen[page], now ? now : 1, memory_order_relaxed);
+}
+
 static struct chunk *make_chunk(struct file_map *m, uint64_t n)
 {
 	struct chunk *none = NULL;
@@ -131,6 +140,44 @@ bool file_map_read(struct file_map *m, void *p, size_t n, uint64_t off)
 	return copy_guarded(p, c->bytes + at, n);
 }
 
+bool file_map_ask(struct file_map *m, uint64_t off)
+{
+	uint64_t number = off >> CHUNK_SHIFT;
+	size_t first = (off & (CHUNK_BYTES - 1)) >> PAGE_SHIFT & ~((size_t)ASK_PAGES - 1);
+	unsigned char in_memory[ASK_PAGES];
+	struct chunk *c;
+	uint16_t now;
+
+	if (number >= CHUNKS_MAX || !m->may_ask)
+		return false;
+	c = atomic_load_explicit(&m->chunks[number], memory_order_acquire);
+	if (!c)
+		c = make_chunk(m, number);
+	if (!c || mincore((void *)(c->bytes + (first << PAGE_SHIFT)), ASK_PAGES << PAGE_SHIFT,
+			  in_memory) != 0)
+		return false;
+	now = now_s();
+	for (size_t i = 0; i < ASK_PAGES; i++)
+		if (in_memory[i] & 1)
+			set_seen(c, first + i, now);
+	return true;
+}
+
+void file_map_prefetch(const struct file_map *m, size_t n, uint64_t off)
+{
+	uint64_t number = off >> CHUNK_SHIFT;
+	size_t at = off & (CHUNK_BYTES - 1);
+	size_t end = at + n < CHUNK_BYTES ? at + n : CHUNK_BYTES;
+	const struct chunk *c;
+
+	if (number >= CHUNKS_MAX)
+		return;
+	c = atomic_load_explicit(&m->chunks[number], memory_order_acquire);
+	/* a prefetch of a page that is not there does nothing */
+	for (; c && at < end; at = (at | (LINE_BYTES - 1)) + 1)
+		__builtin_prefetch(c->bytes + at);
+}
+
 void file_map_seen(struct file_map *m, uint64_t off, size_t n)
 {
 	uint64_t number = off >> CHUNK_SHIFT;
@@ -144,7 +191,15 @@ void file_map_seen(struct file_map *m, uint64_t off, size_t n)
 	if (!c)
 		c = make_chunk(m, number);
 	for (size_t page = at >> PAGE_SHIFT; c && page <= (at + n - 1) >> PAGE_SHIFT; page++)
-		atomic_store_explicit(&c->seen[page], now ? now : 1, memory_order_relaxed);
+		set_seen(c, page, now);
+}
+
+/* Of a file that we may not write, and do not own, mincore() says that all of it is in memory. */
+static bool is_writable(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
 }
 
 struct file_map *file_map_new(int fd)
@@ -155,6 +210,7 @@ struct file_map *file_map_new(int fd)
 		return NULL;
 	install_handler();
 	m->fd = fd;
+	m->may_ask = is_writable(fd);
 	return m;
 }
 

@@ -108,7 +108,8 @@ static int start_server(struct run *r, struct err *e)
 		&r->server, &o, &clock_system, r->storages.ids, r->storages.list, r->storages.n, e);
 	if (rc != OK)
 		return rc;
-	return service_start(&r->server, &r->listener, r->tls, process_cpus(), &r->service, e);
+	return service_start(&r->server, &r->listener, r->tls,
+		c->worker_threads ? c->worker_threads : process_cpus(), &r->service, e);
 }
 
 static void log_serving(const struct run *r)

@@ -58,7 +58,21 @@ static const struct schema_key zeo_keys[] = {
 	{ "msgpack", TYPE_BOOLEAN, NULL, 0, AT(msgpack), NULL,
 		"encode messages as msgpack; default: ZEO_MSGPACK of the environment is not "
 		"empty" },
+	{ "worker-threads", TYPE_INTEGER, NULL, 0, AT(worker_threads), NULL,
+		"event loops that serve the connections; default: one a processor" },
 };
+
+static int check_zeo(const struct zconfig_node *node, struct err *e)
+{
+	const struct zconfig_node *workers = schema_get(node, "worker-threads");
+	int64_t n;
+
+	if (workers && datatype_integer(workers->value, 1, 1024, &n, NULL) != OK)
+		return zconfig_error(workers, ERR_INVAL, e,
+			"'%s' was found in 'worker-threads': 1 to 1024 were expected",
+			workers->value);
+	return OK;
+}
 
 static const struct schema_child zeo_children[] = { { .type = "ssl" } };
 
@@ -66,6 +80,7 @@ static const struct schema_section zeo_section = {
 	.type = "zeo",
 	KEYS(zeo_keys),
 	CHILDREN(zeo_children),
+	.check = check_zeo,
 	.help = "the server",
 };
 

@@ -155,6 +155,7 @@ struct server_config {
 	const char *pid_filename;     /* NULL = not given */
 	bool client_conflict_resolution;
 	bool msgpack;                 /* M5 is spoken instead of Z5 */
+	uint32_t worker_threads;      /* 0 = not given */
 	const struct config_ssl *ssl; /* NULL = not given */
 	struct config_zookeeper zookeeper;
 	const struct config_resolver *resolver; /* NULL = not given */

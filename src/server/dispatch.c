@@ -2,7 +2,12 @@
 
 #include "base/bigendian.h"
 #include "server/hub.h"
+#include "server/load_op.h"
 #include "server/server.h"
+#include "zeo/frame.h"
+#include "zeo/load_call.h"
+
+enum { LOOK_AHEAD = 32 }; /* frames: their objects' records fit into a processor's second cache */
 
 static const struct method *find_method(struct slice name)
 {
@@ -53,12 +58,50 @@ static void dispatch_message(struct session *s, const struct message *m)
 	call(&r, m);
 }
 
+/* What message_decode() and the table lead to, for the call that is made most. */
+static void dispatch_load(struct session *s, const struct load_call *c)
+{
+	struct request r = { .session = s, .method = find_method(slice_str("loadBefore")) };
+
+	load_call_reply_id(c, &r.id);
+	s->requests++;
+	load_before(&r, c->oid, c->tid);
+}
+
+size_t dispatch_look_ahead(struct session *s, struct slice in)
+{
+	struct storage *st = s->hs->ss->storage;
+	uint64_t oids[LOOK_AHEAD];
+	size_t n_oids = 0;
+	size_t n = 0;
+	struct slice content;
+	size_t need;
+
+	for (; n < LOOK_AHEAD && st->ops->prefetch; n++) {
+		struct load_call c;
+
+		if (frame_take(in, SESSION_FRAME_MAX, &content, &need) != FRAME_WHOLE)
+			break;
+		if (load_call_take(content, s->encoding, &c))
+			oids[n_oids++] = c.oid;
+		in = slice_of(in.data + need, in.len - need);
+	}
+	if (n_oids > 1) /* a single one is looked at right after this */
+		st->ops->prefetch(st, oids, n_oids);
+	return n ? n : LOOK_AHEAD;
+}
+
 void dispatch(struct session *s, struct slice content)
 {
 	struct hub *h = s->hub;
 	struct err e = ERR_INIT;
+	struct load_call c;
 	struct message m;
 
+	if (s->state == SESSION_REGISTERED && load_call_take(content, s->encoding, &c)) {
+		dispatch_load(s, &c);
+		return;
+	}
 	if (message_decode(content, s->encoding, &h->arena, &m, &e) != OK)
 		session_fail(s, "cannot decode a message of %zu bytes: %s", content.len, e.text);
 	else if (!m.keep_alive)

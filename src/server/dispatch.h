@@ -38,6 +38,10 @@ extern const size_t n_methods;
 /** Handle one message of a session. */
 void dispatch(struct session *s, struct slice content);
 
+/** Frames have come, of a session that is registered: let its storage prefetch what the loads among the first of them
+ * will look at. Returns how many frames that were: when they are handled, look ahead again. */
+size_t dispatch_look_ahead(struct session *s, struct slice in);
+
 /* Arguments. Each returns false after it answered the request with a TypeError that names the
  * argument. @i must be less than a->n. */
 bool arg_id(const struct request *r, const struct args *a, uint32_t i, uint64_t *ret);
@@ -64,6 +68,7 @@ void handle_server_status(const struct request *r, const struct args *a);
 void handle_set_client_label(const struct request *r, const struct args *a);
 void handle_ping(const struct request *r, const struct args *a);
 /* handlers_read.c */
+void load_before(const struct request *r, uint64_t oid, uint64_t tid);
 void handle_load_before(const struct request *r, const struct args *a);
 void handle_load_serial(const struct request *r, const struct args *a);
 void handle_get_tid(const struct request *r, const struct args *a);

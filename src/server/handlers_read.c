@@ -7,9 +7,10 @@
 #include "server/load_op.h"
 #include "server/server.h"
 
-static void count_load(const struct request *r)
+void load_before(const struct request *r, uint64_t oid, uint64_t tid)
 {
-	atomic_fetch_add_explicit(&r->session->hs->ss->stats.loads, 1, memory_order_relaxed);
+	r->session->hs->uncounted_loads++;
+	load_op_start(r, LOAD_BEFORE, oid, tid);
 }
 
 void handle_load_before(const struct request *r, const struct args *a)
@@ -17,10 +18,8 @@ void handle_load_before(const struct request *r, const struct args *a)
 	uint64_t oid;
 	uint64_t tid;
 
-	if (!arg_id(r, a, 0, &oid) || !arg_id(r, a, 1, &tid))
-		return;
-	count_load(r);
-	load_op_start(r, LOAD_BEFORE, oid, tid);
+	if (arg_id(r, a, 0, &oid) && arg_id(r, a, 1, &tid))
+		load_before(r, oid, tid);
 }
 
 void handle_load_serial(const struct request *r, const struct args *a)

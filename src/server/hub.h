@@ -45,6 +45,7 @@ struct hub_storage {
 	struct server_storage *ss;
 	uint64_t applied;         /* I1 */
 	struct session *sessions; /* registered with it */
+	uint32_t uncounted_loads; /* since stats.loads, which all loops share, was added to */
 };
 
 struct hub {

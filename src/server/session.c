@@ -334,6 +334,7 @@ static bool is_tls(const struct session *s, struct slice in)
 static size_t take_frames(struct session *s, struct slice in)
 {
 	size_t used = 0;
+	size_t ahead = 0; /* frames whose objects are being prefetched */
 	size_t need;
 	struct slice content;
 
@@ -342,6 +343,8 @@ static size_t take_frames(struct session *s, struct slice in)
 			s->state == SESSION_REGISTERED ? SESSION_FRAME_MAX : SESSION_FRAME_EARLY;
 		struct slice rest = slice_of(in.data + used, in.len - used);
 
+		if (s->state == SESSION_REGISTERED && ahead-- == 0)
+			ahead = dispatch_look_ahead(s, rest) - 1;
 		switch (frame_take(rest, max, &content, &need)) {
 		case FRAME_TOO_BIG:
 			session_fail(s, "a message of %zu bytes: at most %u are allowed here%s",
@@ -368,6 +371,14 @@ static void keep_rest(struct session *s, const uint8_t *data, size_t n)
 		session_fail(s, "no memory for a message");
 }
 
+static void count_loads(struct hub_storage *hs)
+{
+	if (hs->uncounted_loads)
+		atomic_fetch_add_explicit(
+			&hs->ss->stats.loads, hs->uncounted_loads, memory_order_relaxed);
+	hs->uncounted_loads = 0;
+}
+
 /* A request that is answered at once must not start on the next one from inside this one. */
 static size_t handle_frames(struct session *s, struct slice in)
 {
@@ -376,6 +387,8 @@ static size_t handle_frames(struct session *s, struct slice in)
 	s->parsing = true;
 	used = take_frames(s, in);
 	s->parsing = false;
+	if (s->hs)
+		count_loads(s->hs);
 	return used;
 }
 

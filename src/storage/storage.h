@@ -223,6 +223,9 @@ struct storage_info {
 
 struct storage_ops {
 	void (*load)(struct storage *s, struct load_req *r);
+	/** These objects will be loaded in a moment: let the processor fetch what it has to look at. Only a hint; costs
+	 * less than it saves where several are loaded one after the other. May be NULL. */
+	void (*prefetch)(struct storage *s, const uint64_t *oids, size_t n);
 	void (*history)(struct storage *s, struct history_req *r);
 
 	/** Check the serials, reserve space. The caller has made sure (server/commit_queue) that no other

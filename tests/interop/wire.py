@@ -192,12 +192,12 @@ class Wire:
 
 
 def resident_kib(pid):
-    """Memory of a process that is in use."""
+    """Memory of a process that is in use, without what it has mapped of files: that is the page cache's."""
     with open(f'/proc/{pid}/status') as f:
         for line in f:
-            if line.startswith('VmRSS:'):
+            if line.startswith('RssAnon:'):
                 return int(line.split()[1])
-    raise AssertionError('no VmRSS')
+    raise AssertionError('no RssAnon')
 
 
 def n_sockets(pid):

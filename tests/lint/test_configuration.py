@@ -10,6 +10,7 @@ import pytest
 SECTIONS = ('zeo', 'ssl', 'filestorage', 'mappingstorage', 'demostorage', 'blobstorage',
             'eventlog', 'logfile')
 OURS = {
+    'zeo': ('worker-threads',),
     'zookeeper': ('connection', 'path', 'session-timeout', 'monitor-server', 'monitor-command',
                   'advertise'),
 }

@@ -1,6 +1,8 @@
 /* Reads without a system call: only of pages that were seen, and what cannot be read is left to others. */
 #include "cmocka_all.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,6 +55,35 @@ static void test_only_what_was_seen(void **state)
 	assert_false(file_map_read(map, got, 0, 4096));
 	assert_false(file_map_read(map, got, 1, UINT64_MAX - 1)); /* behind what is mapped */
 	file_map_seen(map, UINT64_MAX - 1, 1);
+}
+
+/* What was just written is in memory; the kernel knows, one question for several pages. */
+static void test_the_kernel_is_asked(void **state)
+{
+	char name[64];
+	uint8_t got[4];
+	int read_only;
+
+	(void)state;
+	assert_true(file_map_ask(map, 4096));
+	assert_true(file_map_read(map, got, 4, 3 * 4096));
+	assert_memory_equal(got, content + 3 * 4096, 4);
+	assert_false(file_map_read(map, got, 4, 6 * 4096)); /* behind the end */
+	assert_false(file_map_ask(map, UINT64_MAX));
+	file_map_prefetch(map, 5000, 4096); /* a hint, whatever it is about */
+	file_map_prefetch(map, 5000, 6 * 4096);
+	file_map_prefetch(map, 5000, (1 << 26) - 100);
+	file_map_prefetch(map, 5000, UINT64_MAX);
+
+	/* of a file that may only be read it need not tell the truth */
+	file_map_free(map);
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	read_only = open(name, O_RDONLY | O_CLOEXEC);
+	assert_true(read_only >= 0);
+	map = file_map_new(read_only);
+	assert_non_null(map);
+	assert_false(file_map_ask(map, 4096));
+	close(read_only);
 }
 
 static void test_what_is_written_is_seen(void **state)
@@ -122,6 +153,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_only_what_was_seen, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_kernel_is_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_written_is_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pages_that_are_gone, setup, teardown),
 		cmocka_unit_test(test_disk_reads_agree),

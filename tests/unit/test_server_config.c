@@ -249,7 +249,7 @@ static void test_keys(void **state)
 	expect_error("<zeo>\nadress 1\n</zeo>",
 		"t.conf:2: the key 'adress' was found in <zeo>: one of address, read-only, "
 		"invalidation-queue-size, invalidation-age, transaction-timeout, pid-filename, "
-		"client-conflict-resolution, msgpack was expected");
+		"client-conflict-resolution, msgpack, worker-threads was expected");
 	expect_error(
 		"key 1\n", "t.conf:1: the key 'key' was found: only sections were expected here");
 	expect_error("<zeo>\naddress 1\nAddress 2\n</zeo>",
@@ -400,6 +400,17 @@ static void test_refused_zeo(void **state)
 		       "authenticate SIGNED\n</ssl>\n</zeo>\n" MAPPING,
 		"t.conf:5: 'password-function' in <ssl> is not offered: it names a Python "
 		"function. 'password-command' takes a program that prints the pass phrase");
+}
+
+static void test_worker_threads(void **state)
+{
+	assert_int_equal(load(ZEO MAPPING)->worker_threads, 0);
+	assert_int_equal(
+		load("<zeo>\naddress 1\nworker-threads 3\n</zeo>\n" MAPPING)->worker_threads, 3);
+	expect_error("<zeo>\naddress 1\nworker-threads 0\n</zeo>\n" MAPPING,
+		"t.conf:3: '0' was found in 'worker-threads': 1 to 1024 were expected");
+	expect_error("<zeo>\naddress 1\nworker-threads 1025\n</zeo>\n" MAPPING,
+		"t.conf:3: '1025' was found in 'worker-threads': 1 to 1024 were expected");
 }
 
 #define RESOLVER(keys) ZEO MAPPING "<conflict-resolver>\n" keys "</conflict-resolver>\n"
@@ -843,6 +854,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_refused_filestorage, free_config),
 		cmocka_unit_test_teardown(test_pack_keys, free_config),
 		cmocka_unit_test_teardown(test_refused_zeo, free_config),
+		cmocka_unit_test_teardown(test_worker_threads, free_config),
 		cmocka_unit_test_teardown(test_conflict_resolver, free_config),
 		cmocka_unit_test_teardown(test_ssl, free_config),
 		cmocka_unit_test_teardown(test_nested_storages, free_config),

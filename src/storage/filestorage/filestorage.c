@@ -192,6 +192,7 @@ static void fs_close(struct storage *s)
 
 static const struct storage_ops ops = {
 	.load = fs_load,
+	.prefetch = fs_prefetch,
 	.history = fs_history,
 	.vote = fs_vote,
 	.abort = fs_abort,

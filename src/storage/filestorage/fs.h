@@ -102,6 +102,7 @@ void fs_pin(struct filestorage *fs, struct txn *t);
 void fs_unpin(struct filestorage *fs, struct txn *t);
 
 void fs_load(struct storage *s, struct load_req *r);
+void fs_prefetch(struct storage *s, const uint64_t *oids, size_t n);
 void fs_history(struct storage *s, struct history_req *r);
 void fs_vote(struct storage *s, struct vote_req *v);
 void fs_undo_log(struct storage *s, struct undo_log_req *r);

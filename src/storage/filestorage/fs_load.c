@@ -10,8 +10,9 @@ enum {
 	FIRST_READ_MIN = 512,
 	FIRST_READ = 4096, /* at most: header and data of most objects */
 	SCRATCH = 64 << 10,
-	HOPS_INLINE = 64, /* older revisions looked at on the caller's loop (T21) */
-	HOPS_EAGER = 4,   /* read with their data */
+	PREFETCH_MAX = 1024, /* of a record: what follows is fetched as it is copied */
+	HOPS_INLINE = 64,    /* older revisions looked at on the caller's loop (T21) */
+	HOPS_EAGER = 4,      /* read with their data */
 };
 
 typedef unsigned long long ull;
@@ -114,6 +115,16 @@ static void learn(uint64_t plen)
 				   (n + FS_REC_HEADER_LEN - (int64_t)scratch.usual) / 16);
 }
 
+/* Where reading costs no system call: no more than has to be looked at. */
+static bool copy_header(struct data_file *d, struct cursor *c, struct place *pl)
+{
+	const struct disk_ops *ops = d->disk->ops;
+
+	c->got = HEADER_ROOM;
+	return ops->copy && c->off + HEADER_ROOM <= data_file_end(d) &&
+	       ops->copy(d->disk, pl->bytes, HEADER_ROOM, c->off);
+}
+
 static int read_at(struct data_file *d, const struct load_req *r, struct place *pl,
 	struct cursor *c, struct err *e)
 {
@@ -123,7 +134,9 @@ static int read_at(struct data_file *d, const struct load_req *r, struct place *
 	if (!pl->may_block && c->hops >= HOPS_INLINE)
 		return ERR_AGAIN;
 	c->hops++;
-	rc = read_some(d, c->off, pl->bytes, want, pl->may_block, &c->got, e);
+	rc = copy_header(d, c, pl)
+		     ? OK
+		     : read_some(d, c->off, pl->bytes, want, pl->may_block, &c->got, e);
 	if (rc != OK)
 		return rc;
 	fs_rec_header_get(pl->bytes, &c->h);
@@ -374,4 +387,22 @@ void fs_load(struct storage *s, struct load_req *r)
 	}
 	if (!answered)
 		load_cold(fs, r);
+}
+
+/* Their entries in the index first, all of them, and when these are there their records. */
+void fs_prefetch(struct storage *s, const uint64_t *oids, size_t n)
+{
+	struct data_file *d = data_file_borrow(&fs_of(s)->data);
+	const struct disk_ops *ops = d->disk->ops;
+	size_t len = scratch.usual < PREFETCH_MAX ? scratch.usual : PREFETCH_MAX;
+
+	for (size_t i = 0; i < n; i++)
+		index_prefetch(d->index, oids[i]);
+	for (size_t i = 0; i < n && ops->prefetch; i++) {
+		uint64_t off = index_get(d->index, oids[i]);
+
+		if (off)
+			ops->prefetch(d->disk, len < HEADER_ROOM ? HEADER_ROOM : len, off);
+	}
+	data_file_return();
 }

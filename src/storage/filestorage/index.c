@@ -474,6 +474,18 @@ uint64_t index_get(const struct index *ix, uint64_t oid)
 	return page ? load_seq(&page->off[oid % PAGE_OIDS]) : 0;
 }
 
+void index_prefetch(const struct index *ix, uint64_t oid)
+{
+	uint64_t range = oid >> PAGE_BITS;
+	struct page *page = find_page(ix, range);
+
+	if (page)
+		__builtin_prefetch(&page->off[oid % PAGE_OIDS]);
+	else
+		__builtin_prefetch(
+			&find_segment(ix, hash_range(ix, range))->slots[first_slot(oid)]);
+}
+
 /* Room for one oid. */
 static int prepare(struct index *ix, uint64_t oid)
 {

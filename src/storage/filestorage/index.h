@@ -30,6 +30,9 @@ void index_free(struct index *ix);
 /** Offset, or 0 when there is none. Threads: any, no lock. */
 uint64_t index_get(const struct index *ix, uint64_t oid);
 
+/** Let the processor fetch what index_get() will look at, as far as that is known at once. Threads: any, no lock. */
+void index_prefetch(const struct index *ix, uint64_t oid);
+
 /**
  * The smallest oid present that is not smaller than @oid. In a dense range that is a look at its page;
  * beyond, the ranges are needed in order, which is prepared once, when it is asked for.
