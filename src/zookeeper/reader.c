@@ -127,7 +127,7 @@ int reader_children(struct reader *r, const char *path, struct zk_event **ret,
 	const char *p;
 	int rc;
 
-	zk_session_children(r->session, path, ++r->tag);
+	zk_session_children(r->session, path, false, ++r->tag);
 	rc = take_reply(r, path, &ev, e);
 	if (rc)
 		return rc;

@@ -294,10 +294,10 @@ void zk_session_get(struct session *s, const char *path, bool watch, uint64_t ta
 		reply(q, rc, NULL);
 }
 
-void zk_session_children(struct session *s, const char *path, uint64_t tag)
+void zk_session_children(struct session *s, const char *path, bool watch, uint64_t tag)
 {
 	struct request *q = request_new(s, tag);
-	int rc = q ? zoo_aget_children(s->zh, path, 0, on_strings, q) : ZOK;
+	int rc = q ? zoo_aget_children(s->zh, path, watch, on_strings, q) : ZOK;
 
 	if (rc != ZOK)
 		reply(q, rc, NULL);

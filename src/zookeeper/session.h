@@ -37,8 +37,8 @@ bool zk_session_close(struct session *s);
 
 /** Read a node; with @watch, one ZK_WATCH follows when it changes or goes. */
 void zk_session_get(struct session *s, const char *path, bool watch, uint64_t tag);
-/** Read the names of a node's children. */
-void zk_session_children(struct session *s, const char *path, uint64_t tag);
+/** Read the names of a node's children; with @watch, one ZK_WATCH follows when one comes or goes, or the node goes. */
+void zk_session_children(struct session *s, const char *path, bool watch, uint64_t tag);
 /** Create an ephemeral node that the world may read and only its parent's permissions remove. */
 void zk_session_create(struct session *s, const char *path, const char *data, uint64_t tag);
 

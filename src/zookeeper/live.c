@@ -1,0 +1,508 @@
+#include "zookeeper/live.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "zookeeper/live_core.h"
+#include "zookeeper/session.h"
+
+enum { STOP_MAX_MS = 5000, CONNECTION_MAX = 2048 };
+
+struct watch {
+	struct live_watch core; /* the thread's */
+	struct watch_events events;
+	struct live *live; /* counted */
+	char *path;
+
+	/* under live->lock */
+	/* ADDED -> OPEN | FAILED; then the core has it. -> DETACHED when the session ended */
+	enum { W_ADDED, W_OPEN, W_FAILED, W_DETACHED } step;
+	bool closed; /* no event any more */
+	struct watch *next_adding, *next_removing;
+	struct err failure;
+};
+
+struct live {
+	struct live_core core; /* the thread's; its functions get back to us from it */
+	char *connection;
+	uint32_t timeout_ms;
+	struct inbox in;
+	struct session *session;
+	uint32_t generation;
+	pid_t pid;
+	pthread_t thread;
+
+	pthread_mutex_t lock;   /* over what follows */
+	pthread_cond_t changed; /* CLOCK_MONOTONIC */
+	unsigned refs;          /* the opener's, the thread's, each watch's */
+	bool stop, stopped;
+	bool connected;
+	struct err failure; /* why there is no connection, when that is known */
+	struct watch *adding, *removing;
+	struct watch *calling; /* whose events are being told */
+};
+
+static struct live *of_core(struct live_core *c)
+{
+	return CONTAINER_OF(c, struct live, core);
+}
+
+static struct watch *of_watch(struct live_watch *w)
+{
+	return CONTAINER_OF(w, struct watch, core);
+}
+
+static uint64_t now(void)
+{
+	return clock_mono_us(&clock_system);
+}
+
+static struct timespec timespec_in(uint32_t ms)
+{
+	uint64_t us = now() + (uint64_t)ms * 1000;
+
+	return (struct timespec){ (time_t)(us / 1000000), (long)(us % 1000000) * 1000 };
+}
+
+/* ---- memory ---- */
+
+static void free_live(struct live *l)
+{
+	inbox_free(&l->in);
+	pthread_cond_destroy(&l->changed);
+	pthread_mutex_destroy(&l->lock);
+	mem_free(l->connection);
+	mem_free(l);
+}
+
+/* Give a reference back, with the lock held; it is not any more. */
+static void put_locked(struct live *l)
+{
+	bool last = --l->refs == 0;
+
+	pthread_mutex_unlock(&l->lock);
+	if (last)
+		free_live(l);
+}
+
+static void put(struct live *l)
+{
+	pthread_mutex_lock(&l->lock);
+	put_locked(l);
+}
+
+static void free_watch(struct watch *w)
+{
+	mem_free(w->path);
+	mem_free(w);
+}
+
+/* ---- what the core calls ---- */
+
+static int shell_open(struct live_core *c, const struct session_id *attach, struct err *e)
+{
+	struct live *l = of_core(c);
+
+	zk_session_close(l->session);
+	l->session = NULL;
+	l->generation++; /* what is still in the inbox is not heard any more */
+	return zk_session_open(
+		l->connection, l->timeout_ms, attach, &l->in, l->generation, &l->session, e);
+}
+
+static void shell_get(struct live_core *c, const char *path, bool watch, uint64_t tag)
+{
+	zk_session_get(of_core(c)->session, path, watch, tag);
+}
+
+static void shell_children(struct live_core *c, const char *path, uint64_t tag)
+{
+	zk_session_children(of_core(c)->session, path, true, tag);
+}
+
+/* Events are told without the lock; who closes the watch waits for the end of the call. */
+static bool begin_call(struct live *l, struct watch *w)
+{
+	bool open;
+
+	pthread_mutex_lock(&l->lock);
+	open = !w->closed && !l->stop;
+	if (open)
+		l->calling = w;
+	pthread_mutex_unlock(&l->lock);
+	return open;
+}
+
+static void end_call(struct live *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->calling = NULL;
+	pthread_cond_broadcast(&l->changed);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void set_step(struct live *l, struct watch *w, int step)
+{
+	pthread_mutex_lock(&l->lock);
+	if (w->step == W_ADDED)
+		w->step = step;
+	pthread_cond_broadcast(&l->changed);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void shell_changed(
+	struct live_core *c, struct live_watch *lw, const char *data, size_t len, size_t n)
+{
+	struct live *l = of_core(c);
+	struct watch *w = of_watch(lw);
+
+	if (!begin_call(l, w))
+		return;
+	w->events.changed(w->events.arg, data, len, n);
+	end_call(l);
+	set_step(l, w, W_OPEN);
+}
+
+static void shell_deleted(struct live_core *c, struct live_watch *lw)
+{
+	struct live *l = of_core(c);
+	struct watch *w = of_watch(lw);
+
+	if (!w->events.deleted || !begin_call(l, w))
+		return;
+	w->events.deleted(w->events.arg);
+	end_call(l);
+}
+
+static void shell_connection(struct live_core *c, struct live_watch *lw, bool connected)
+{
+	struct live *l = of_core(c);
+	struct watch *w = of_watch(lw);
+
+	if (!w->events.connection || !begin_call(l, w))
+		return;
+	w->events.connection(w->events.arg, connected);
+	end_call(l);
+}
+
+static void shell_failed(struct live_core *c, struct live_watch *lw, const struct err *why)
+{
+	struct watch *w = of_watch(lw);
+
+	w->failure = *why;
+	set_step(of_core(c), w, W_FAILED);
+}
+
+static const struct live_ops shell_ops = {
+	.open = shell_open,
+	.get = shell_get,
+	.children = shell_children,
+	.changed = shell_changed,
+	.deleted = shell_deleted,
+	.connection = shell_connection,
+	.failed = shell_failed,
+};
+
+/* ---- the thread ---- */
+
+static void dispatch(struct live *l, const struct zk_event *ev)
+{
+	struct live_core *c = &l->core;
+
+	if (ev->generation != l->generation)
+		return;
+	switch (ev->kind) {
+	case ZK_CONNECTED:
+		live_core_connected(c, &ev->session, now());
+		break;
+	case ZK_DISCONNECTED:
+		live_core_disconnected(c, now());
+		break;
+	case ZK_EXPIRED:
+		live_core_expired(c, now());
+		break;
+	case ZK_REPLY:
+		live_core_reply(c, ev->tag, ev->rc, slice_of(ev->data, ev->data_len),
+			ev->n_children, now());
+		break;
+	case ZK_WATCH:
+		live_core_watch(c, ev->data, now());
+		break;
+	}
+}
+
+static void remove_watch(struct live *l, struct watch *w)
+{
+	live_core_remove(&l->core, &w->core);
+	free_watch(w);
+	put(l);
+}
+
+/* Carry out what others want, show them how it is. Returns whether we are to stop. */
+static bool take_orders(struct live *l)
+{
+	struct watch *adding, *removing, *next;
+	bool stop;
+
+	pthread_mutex_lock(&l->lock);
+	adding = l->adding;
+	removing = l->removing;
+	l->adding = l->removing = NULL;
+	l->connected = l->core.state == LIVE_CONNECTED;
+	l->failure = l->core.failure;
+	stop = l->stop;
+	pthread_cond_broadcast(&l->changed);
+	pthread_mutex_unlock(&l->lock);
+	for (; adding; adding = next) {
+		next = adding->next_adding;
+		live_core_add(&l->core, &adding->core, now());
+	}
+	for (; removing; removing = next) {
+		next = removing->next_removing;
+		remove_watch(l, removing);
+	}
+	return stop;
+}
+
+/* What is still open waits for its live_watch_close(). */
+static void detach_watches(struct live *l)
+{
+	while (l->core.watches) {
+		struct watch *w = of_watch(l->core.watches);
+
+		live_core_remove(&l->core, &w->core);
+		pthread_mutex_lock(&l->lock);
+		w->step = W_DETACHED;
+		pthread_mutex_unlock(&l->lock);
+	}
+}
+
+static void end_session(struct live *l)
+{
+	struct watch *w, *next;
+
+	live_core_stop(&l->core);
+	zk_session_close(l->session);
+	detach_watches(l);
+	pthread_mutex_lock(&l->lock);
+	for (w = l->adding; w; w = w->next_adding)
+		w->step = W_DETACHED;
+	w = l->removing;
+	l->adding = l->removing = NULL;
+	l->stopped = true;
+	pthread_cond_broadcast(&l->changed);
+	pthread_mutex_unlock(&l->lock);
+	for (; w; w = next) {
+		next = w->next_removing;
+		remove_watch(l, w);
+	}
+}
+
+static void *run(void *arg)
+{
+	struct live *l = arg;
+
+	live_core_start(&l->core, now());
+	while (!take_orders(l)) {
+		struct zk_event *ev = inbox_take(&l->in, live_core_deadline(&l->core));
+
+		if (ev)
+			dispatch(l, ev);
+		mem_free(ev);
+		live_core_tick(&l->core, now());
+	}
+	end_session(l);
+	put(l);
+	return NULL;
+}
+
+/* ---- the owner's side ---- */
+
+static void init_sync(struct live *l)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&l->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&l->lock, NULL);
+	inbox_init(&l->in);
+}
+
+static int start_thread(struct live *l, struct err *e)
+{
+	sigset_t all, old;
+	int errnum;
+
+	l->refs++;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	errnum = pthread_create(&l->thread, NULL, run, l);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!errnum)
+		return OK;
+	l->refs--;
+	return err_sys(e, errnum, "cannot start the thread of a ZooKeeper session");
+}
+
+int live_open(const char *connection, uint32_t session_timeout_ms, struct live **ret, struct err *e)
+{
+	char text[CONNECTION_MAX];
+	struct live *l;
+	int rc = zk_session_check_connection(connection, text, sizeof(text), e);
+
+	if (rc)
+		return rc;
+	l = mem_zalloc(1, sizeof(*l));
+	if (!l)
+		return err_set(e, ERR_NOMEM, "no memory for a ZooKeeper session");
+	init_sync(l);
+	l->refs = 1;
+	l->pid = getpid();
+	l->timeout_ms = session_timeout_ms;
+	l->connection = mem_strdup(connection);
+	l->core = (struct live_core){ .ops = &shell_ops,
+		.connection = l->connection,
+		.timeout_us = (uint64_t)session_timeout_ms * 1000 };
+	rc = l->connection ? start_thread(l, e)
+			   : err_set(e, ERR_NOMEM, "no memory for a ZooKeeper session");
+	if (rc) {
+		free_live(l);
+		return rc;
+	}
+	*ret = l;
+	return OK;
+}
+
+void live_close(struct live *l)
+{
+	struct timespec until = timespec_in(STOP_MAX_MS);
+
+	if (!l || l->pid != getpid())
+		return;
+	pthread_mutex_lock(&l->lock);
+	l->stop = true;
+	inbox_wake(&l->in);
+	pthread_detach(l->thread);
+	while (!l->stopped && !pthread_equal(pthread_self(), l->thread))
+		if (pthread_cond_timedwait(&l->changed, &l->lock, &until) == ETIMEDOUT)
+			break;
+	put_locked(l);
+}
+
+struct live *live_of(const struct watch *w)
+{
+	return w->live;
+}
+
+static int new_watch(struct live *l, const char *path, enum watch_kind kind,
+	const struct watch_events *events, struct watch **ret, struct err *e)
+{
+	struct watch *w = mem_zalloc(1, sizeof(*w));
+	int rc;
+
+	if (!w)
+		return err_set(e, ERR_NOMEM, "no memory for a watch");
+	rc = link_walk_start(&w->core.walk, path, e); /* is it a path? */
+	if (rc) {
+		free_watch(w);
+		return rc;
+	}
+	w->path = mem_strdup(path);
+	if (!w->path) {
+		free_watch(w);
+		return err_set(e, ERR_NOMEM, "no memory for a watch");
+	}
+	w->events = *events;
+	w->live = l;
+	w->core.path = w->path;
+	w->core.kind = kind;
+	*ret = w;
+	return OK;
+}
+
+/* Wait until @w was told what there is, or cannot be. With the lock held. */
+static int wait_opened(struct live *l, const struct watch *w, uint32_t timeout_ms, struct err *e)
+{
+	struct timespec until = timespec_in(timeout_ms);
+
+	while (w->step == W_ADDED && !(l->failure.code && !l->connected))
+		if (pthread_cond_timedwait(&l->changed, &l->lock, &until) == ETIMEDOUT)
+			break;
+	if (w->step == W_OPEN)
+		return OK;
+	if (w->step == W_FAILED)
+		return err_set(e, w->failure.code, "%s", w->failure.text);
+	if (w->step == W_DETACHED)
+		return err_set(e, ERR_CLOSED, "the ZooKeeper session was closed");
+	if (l->connected)
+		return err_set(e, ERR_TIMEOUT, "%s: no answer from ZooKeeper at '%s'", w->path,
+			l->connection);
+	return err_set(e, ERR_TIMEOUT, "Can't connect to ZooKeeper at '%s'%s%s", l->connection,
+		l->failure.code ? ": " : "", l->failure.code ? l->failure.text : "");
+}
+
+int live_watch_open(struct live *l, const char *path, enum watch_kind kind, uint32_t timeout_ms,
+	const struct watch_events *events, struct watch **ret, struct err *e)
+{
+	struct watch *w = NULL;
+	int rc;
+
+	if (l->pid != getpid())
+		return err_set(e, ERR_CLOSED,
+			"the ZooKeeper session belongs to the process that opened it (%d), not to "
+			"its "
+			"child",
+			(int)l->pid);
+	rc = new_watch(l, path, kind, events, &w, e);
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&l->lock);
+	l->refs++;
+	if (l->stop) {
+		w->step = W_DETACHED;
+	} else {
+		w->next_adding = l->adding;
+		l->adding = w;
+		inbox_wake(&l->in);
+	}
+	rc = wait_opened(l, w, timeout_ms, e);
+	pthread_mutex_unlock(&l->lock);
+	if (rc) {
+		live_watch_close(w);
+		return rc;
+	}
+	*ret = w;
+	return OK;
+}
+
+void live_watch_close(struct watch *w)
+{
+	struct live *l = w ? w->live : NULL;
+
+	if (!w)
+		return;
+	if (l->pid != getpid()) { /* what the thread may have been changing is left alone (T31) */
+		free_watch(w);
+		return;
+	}
+	pthread_mutex_lock(&l->lock);
+	w->closed = true;
+	while (l->calling == w && !pthread_equal(pthread_self(), l->thread))
+		pthread_cond_wait(&l->changed, &l->lock);
+	if (w->step == W_DETACHED) {
+		free_watch(w);
+		put_locked(l);
+		return;
+	}
+	w->next_removing = l->removing;
+	l->removing = w;
+	inbox_wake(&l->in);
+	pthread_mutex_unlock(&l->lock);
+}
