@@ -19,6 +19,9 @@ struct job {
 struct exec {
 	/** Never fails, never calls work() or done() before it returns. Threads: the exec's loop. */
 	void (*submit)(struct exec *x, struct job *j);
+	/** What was done elsewhere comes back: j->done(j) is called on the exec's loop; j->work is not, and is cleared.
+	 * Never fails. Threads: any, while the loop waits for it. */
+	void (*post)(struct exec *x, struct job *j);
 };
 
 #endif

@@ -41,6 +41,12 @@ struct client_events {
 	void (*invalidate)(void *arg, uint64_t tid, const uint64_t *oids, size_t n);
 	/** Anything may have changed: after each connect, and when a cache was dropped. */
 	void (*invalidate_all)(void *arg);
+	/** After a connect, before connected(): objects have changed in transactions up to @tid that there was no connection
+	 * for; which one changed what is not known. @known false: nor is what. Not called when there was none. It
+	 * takes the place of invalidate() for these. */
+	void (*caught_up)(void *arg, uint64_t tid, const uint64_t *oids, size_t n, bool known);
+	/** The server has said that client_info() is another. */
+	void (*info)(void *arg);
 	/** Just before calls go through; client_info() and client_server() are those of the server. */
 	void (*connected)(void *arg);
 	void (*disconnected)(void *arg);
@@ -97,6 +103,10 @@ MUST_CHECK int client_wait(struct client *c, uint32_t timeout_ms, struct err *e)
  * (T38); otherwise it is left when another server answers (T78). */
 MUST_CHECK int client_set_addresses(
 	struct client *c, const struct address *addresses, size_t n, struct err *e);
+
+/** Leave the server that is connected, as if it had closed the connection; @why is for the log. Threads: any, also in
+ * callbacks. */
+void client_drop(struct client *c, const char *why);
 
 bool client_is_connected(const struct client *c);
 /** As asked for, or as the connection is. */

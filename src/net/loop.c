@@ -34,11 +34,43 @@ static void submit(struct exec *x, struct job *j)
 	CHECK(rc == 0);
 }
 
+static void post(struct exec *x, struct job *j)
+{
+	struct loop *l = CONTAINER_OF(x, struct loop, exec);
+
+	j->work = NULL;
+	j->link = NULL;
+	pthread_mutex_lock(&l->posted_lock);
+	*l->posted_end = j;
+	l->posted_end = (struct job **)&j->link;
+	uv_async_send(&l->async); /* under the lock: afterwards the loop may be gone */
+	pthread_mutex_unlock(&l->posted_lock);
+}
+
+static struct job *take_posted(struct loop *l)
+{
+	struct job *j;
+
+	pthread_mutex_lock(&l->posted_lock);
+	j = l->posted;
+	l->posted = NULL;
+	l->posted_end = &l->posted;
+	pthread_mutex_unlock(&l->posted_lock);
+	return j;
+}
+
 static void on_async(uv_async_t *a)
 {
 	struct loop *l = a->data;
+	struct job *j = take_posted(l);
 
 	l->on_wake(l);
+	while (j) {
+		struct job *next = j->link;
+
+		j->done(j);
+		j = next;
+	}
 }
 
 int loop_init(struct loop *l, void (*on_wake)(struct loop *l), struct err *e)
@@ -47,6 +79,9 @@ int loop_init(struct loop *l, void (*on_wake)(struct loop *l), struct err *e)
 
 	l->on_wake = on_wake;
 	l->exec.submit = submit;
+	l->exec.post = post;
+	l->posted = NULL;
+	l->posted_end = &l->posted;
 	l->started = false;
 	rc = uv_loop_init(&l->uv);
 	if (rc != 0)
@@ -57,6 +92,7 @@ int loop_init(struct loop *l, void (*on_wake)(struct loop *l), struct err *e)
 		uv_loop_close(&l->uv);
 		return err_set(e, ERR_IO, "cannot make an event loop: %s", uv_strerror(rc));
 	}
+	pthread_mutex_init(&l->posted_lock, NULL);
 	return OK;
 }
 
@@ -102,4 +138,5 @@ void loop_fini(struct loop *l)
 		uv_run(&l->uv, UV_RUN_DEFAULT);
 	}
 	uv_loop_close(&l->uv);
+	pthread_mutex_destroy(&l->posted_lock);
 }

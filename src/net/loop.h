@@ -16,6 +16,9 @@ struct loop {
 	uv_async_t async;
 	struct exec exec;                /* libuv's thread pool; done() on this loop */
 	void (*on_wake)(struct loop *l); /* on the loop's thread, after loop_wake() */
+	pthread_mutex_t posted_lock;     /* guards posted; docs/threads.md */
+	struct job *posted;              /* first of those that came back, linked by job.link */
+	struct job **posted_end;
 	pthread_t thread;
 	bool started;
 };

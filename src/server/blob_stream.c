@@ -199,7 +199,7 @@ static void opened(struct blob_req *r)
 	if (r->rc == OK && !b->file)
 		r->rc = err_set(&r->err, ERR_NOMEM, "no memory for a blob");
 	if (r->rc != OK) {
-		reply_failure(&b->request, r->rc, &r->err, r->oid);
+		reply_failed(&b->request, r->rc, &r->err, r->oid, r->raised);
 		end_stream(b);
 		return;
 	}

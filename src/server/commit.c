@@ -308,15 +308,24 @@ static const struct conflict *fatal_conflict(const struct commit *c)
 	return NULL;
 }
 
+static void reply_other_server(struct commit *c)
+{
+	if (c->vote.rc == ERR_CONFLICT)
+		atomic_fetch_add(&c->ss->stats.conflicts, 1);
+	reply_failed(&c->request, c->vote.rc, &c->vote.err, OID_ROOT, c->txn->raised);
+}
+
 static void vote_refused(struct commit *c)
 {
 	const struct conflict *fatal = fatal_conflict(c);
 
-	if (c->vote.rc == ERR_CONFLICT && !fatal) {
+	if (c->vote.rc == ERR_CONFLICT && !fatal && !c->txn->raised) {
 		answer_conflicts(c);
 		return;
 	}
-	if (c->vote.rc == ERR_CONFLICT)
+	if (c->txn->raised)
+		reply_other_server(c);
+	else if (c->vote.rc == ERR_CONFLICT)
 		reply_conflict(c, fatal);
 	else if (c->vote.rc == ERR_UNDO)
 		reply_undo_failed(c);
@@ -413,7 +422,7 @@ static int prepare_locks(struct commit *c, struct err *e)
 	if (rc != OK)
 		return rc;
 	c->entry.granted_cb = post_granted;
-	c->entry.whole = t->given_tid != TID_NONE;
+	c->entry.whole = t->given_tid != TID_NONE || c->ss->storage->one_at_a_time;
 	for (size_t i = 0; i < t->n_recs; i++) {
 		c->entry.whole |= needs_whole(&t->recs[i]);
 		commit_queue_add(&c->entry, t->recs[i].oid, t->recs[i].op != TXN_CHECK);
@@ -505,7 +514,7 @@ static void finish_done(struct hub *h, struct hub_msg *m)
 	if (c->finish_rc == OK)
 		atomic_fetch_add(&c->ss->stats.commits, 1);
 	else if (c->session)
-		reply_failure(&c->request, c->finish_rc, &c->finish_err, OID_ROOT);
+		reply_failed(&c->request, c->finish_rc, &c->finish_err, OID_ROOT, c->txn->raised);
 	commit_free(c);
 }
 

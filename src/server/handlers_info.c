@@ -244,8 +244,9 @@ static bool is_within_age(const struct session *s, uint64_t tid)
 	double age = (double)clock_wall_us(s->hub->clock) / 1e6 - tid_to_time(tid);
 	uint64_t limit_us = s->hub->server->options.invalidation_age_us;
 
-	return limit_us != 0 && (double)limit_us / 1e6 > age && tid < s->hs->applied &&
-	       s->hs->ss->storage->ops->changes;
+	return (s->hs->ss->storage->lists_changes ||
+		       (limit_us != 0 && (double)limit_us / 1e6 > age)) &&
+	       tid < s->hs->applied && s->hs->ss->storage->ops->changes;
 }
 
 static void log_too_old(struct pubchain *c, uint64_t tid)
@@ -286,26 +287,80 @@ void handle_get_invalidations(const struct request *r, const struct args *a)
 	mem_free(l.oids);
 }
 
-enum { NEW_OIDS_MAX = 100 };
+/* Asking for them. */
+struct oids_op {
+	struct oids_req req;
+	struct request request;
+	bool single;
+};
+
+static void answer_oids(const struct request *r, const uint64_t *oids, uint32_t n)
+{
+	struct reply rep;
+
+	if (!reply_begin(&rep, r))
+		return;
+	enc_list(&rep.w.enc, n);
+	for (uint32_t i = 0; i < n; i++)
+		enc_id(&rep.w.enc, oids[i]);
+	enc_end(&rep.w.enc);
+	reply_send(&rep);
+}
+
+static void oids_done(struct oids_req *q)
+{
+	struct oids_op *op = CONTAINER_OF(q, struct oids_op, req);
+	struct session *s = op->request.session;
+
+	if (session_alive(s)) {
+		if (q->rc != OK)
+			reply_failed(&op->request, q->rc, &q->err, OID_ROOT, q->raised);
+		else if (op->single)
+			reply_id(&op->request, q->oids[0]);
+		else
+			answer_oids(&op->request, q->oids, q->n);
+	}
+	mem_free(op);
+	session_load_ended(s);
+}
+
+static void ask_oids(const struct request *r, uint32_t n, bool single)
+{
+	struct session *s = r->session;
+	struct storage *st = s->hs->ss->storage;
+	struct oids_op *op = mem_zalloc(1, sizeof(*op));
+
+	if (!op) {
+		session_fail(s, "no memory for a request");
+		return;
+	}
+	op->request = *r;
+	op->single = single;
+	op->req.exec = s->hub->exec;
+	op->req.done = oids_done;
+	op->req.n = n;
+	session_load_started(s);
+	st->ops->ask_oids(st, &op->req);
+}
 
 void handle_new_oids(const struct request *r, const struct args *a)
 {
 	struct storage *st = r->session->hs->ss->storage;
-	int64_t n = NEW_OIDS_MAX;
-	struct reply rep;
+	uint64_t oids[STORAGE_OIDS_MAX];
+	int64_t n = STORAGE_OIDS_MAX;
 	uint64_t first;
 
 	if (a->n > 0 && !arg_int(r, a, 0, &n))
 		return;
-	n = n > NEW_OIDS_MAX ? NEW_OIDS_MAX : n < 1 ? 1 : n;
-	if (!reply_begin(&rep, r))
+	n = n > STORAGE_OIDS_MAX ? STORAGE_OIDS_MAX : n < 1 ? 1 : n;
+	if (st->ops->ask_oids) {
+		ask_oids(r, (uint32_t)n, false);
 		return;
+	}
 	first = st->ops->new_oids(st, (uint32_t)n);
-	enc_list(&rep.w.enc, (uint32_t)n);
 	for (int64_t i = 0; i < n; i++)
-		enc_id(&rep.w.enc, first + (uint64_t)i);
-	enc_end(&rep.w.enc);
-	reply_send(&rep);
+		oids[i] = first + (uint64_t)i;
+	answer_oids(r, oids, (uint32_t)n);
 }
 
 void handle_new_oid(const struct request *r, const struct args *a)
@@ -313,7 +368,10 @@ void handle_new_oid(const struct request *r, const struct args *a)
 	struct storage *st = r->session->hs->ss->storage;
 
 	(void)a;
-	reply_id(r, st->ops->new_oids(st, 1));
+	if (st->ops->ask_oids)
+		ask_oids(r, 1, true);
+	else
+		reply_id(r, st->ops->new_oids(st, 1));
 }
 
 void handle_server_status(const struct request *r, const struct args *a)

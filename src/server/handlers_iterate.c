@@ -278,7 +278,7 @@ static void answer(struct iter_op *op)
 	struct reply rep;
 
 	if (q->rc != OK) {
-		reply_failure(&op->request, q->rc, &q->err, q->oid);
+		reply_failed(&op->request, q->rc, &q->err, q->oid, q->raised);
 	} else if (q->end) {
 		reply_none(&op->request);
 	} else if (reply_begin(&rep, &op->request)) {

@@ -67,6 +67,8 @@ static void answer(struct pack_op *op)
 
 	if (req->rc == OK)
 		reply_none(&op->request);
+	else if (req->raised)
+		reply_failed(&op->request, req->rc, &req->err, OID_ROOT, req->raised);
 	else if (req->rc == ERR_NOKEY)
 		reply_key_error(&op->request, req->oid);
 	else if (req->rc == ERR_STATE)

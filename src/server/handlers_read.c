@@ -141,7 +141,7 @@ static void answer_history(struct history_op *op)
 	struct reply rep;
 
 	if (h->rc != OK) {
-		reply_failure(&op->request, h->rc, &h->err, h->oid);
+		reply_failed(&op->request, h->rc, &h->err, h->oid, h->raised);
 		return;
 	}
 	if (!reply_begin(&rep, &op->request))

@@ -73,8 +73,8 @@ static void answer_failure(const struct undo_log_op *op)
 	const struct undo_log_req *r = &op->req;
 	struct reply rep;
 
-	if (r->rc != ERR_UNDO) {
-		reply_failure(&op->request, r->rc, &r->err, OID_ROOT);
+	if (r->rc != ERR_UNDO || r->raised) {
+		reply_failed(&op->request, r->rc, &r->err, OID_ROOT, r->raised);
 		return;
 	}
 	if (!reply_begin_error(&rep, &op->request, r->err.text))

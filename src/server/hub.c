@@ -1,6 +1,7 @@
 #include "server/hub.h"
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "server/commit.h"
 #include "server/load_op.h"
@@ -154,6 +155,16 @@ static void send_invalidation(struct session *s, struct publication *p)
 		session_fail(s, "no memory for an invalidation");
 }
 
+/* He comes back, and verifies what he knows. What was answered to him before was as of then. */
+static void send_away(struct session *s)
+{
+	log_emit(LOG_INFO, SERVER_LOGGER,
+		"(%s) closing the connection: it has to verify what changed while the storage's "
+		"server was away",
+		s->label);
+	session_close(s, true);
+}
+
 static void deliver(struct hub_storage *hs, struct publication *p)
 {
 	struct commit *c = p->origin ? commit_by_origin(hs->hub, p->origin) : NULL;
@@ -162,8 +173,10 @@ static void deliver(struct hub_storage *hs, struct publication *p)
 
 	for (; s; s = next) {
 		next = s->storage_next;
-		if (p->info_only)
+		if (p->kind == PUBLICATION_INFO)
 			commit_send_info(s, p);
+		else if (p->kind != PUBLICATION_TXN)
+			send_away(s);
 		else if (c && commit_session(c) == s)
 			commit_published(c, p); /* I3 */
 		else

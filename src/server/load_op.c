@@ -72,8 +72,9 @@ static void answer(struct load_op *op)
 	struct reply rep;
 
 	if (op->load.rc != OK) {
-		reply_failure(&op->request, op->load.rc, &op->load.err,
-			op->load.kind == LOAD_NEXT ? op->load.found_oid : op->load.oid);
+		reply_failed(&op->request, op->load.rc, &op->load.err,
+			op->load.kind == LOAD_NEXT ? op->load.found_oid : op->load.oid,
+			op->load.raised);
 		return;
 	}
 	if (op->load.kind == LOAD_NEXT && op->load.none) {
@@ -132,6 +133,7 @@ void load_op_start(const struct request *r, enum load_kind kind, uint64_t oid, u
 	op->load.applied = hs->applied;
 	op->load.err.code = OK;
 	op->load.err.text[0] = 0;
+	op->load.raised = NULL;
 	session_load_started(s);
 	hs->ss->storage->ops->load(hs->ss->storage, &op->load);
 }

@@ -142,3 +142,22 @@ void reply_failure(const struct request *r, int rc, const struct err *e, uint64_
 	else
 		error_text(r, EXC_STORAGE, text);
 }
+
+static void reply_raised(const struct request *r, const struct err *e, const struct val *raised)
+{
+	struct reply rep;
+
+	if (!reply_begin_error(&rep, r, e->text))
+		return;
+	exception_val(&rep.w.enc, raised);
+	reply_send(&rep);
+}
+
+void reply_failed(const struct request *r, int rc, const struct err *e, uint64_t oid,
+	const struct val *raised)
+{
+	if (raised)
+		reply_raised(r, e, raised);
+	else
+		reply_failure(r, rc, e, oid);
+}

@@ -11,6 +11,7 @@
 #include "zeo/message.h"
 
 struct method;
+struct val;
 
 /** Who asked: enough to answer later. */
 struct request {
@@ -42,6 +43,9 @@ void reply_error_text(const struct request *r, const char *class_name, const cha
 void reply_read_only(const struct request *r);
 /** A failure of a storage: @oid is what a POSKeyError names. */
 void reply_failure(const struct request *r, int rc, const struct err *e, uint64_t oid);
+/** The same when another server may have raised it: then as it came. @raised  NULL: it has not */
+void reply_failed(const struct request *r, int rc, const struct err *e, uint64_t oid,
+	const struct val *raised);
 
 #define EXC_VALUE_ERROR "builtins.ValueError"
 #define EXC_TYPE_ERROR  "builtins.TypeError"

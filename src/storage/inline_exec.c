@@ -7,26 +7,56 @@ static void submit(struct exec *base, struct job *j)
 	struct inline_exec *x = CONTAINER_OF(base, struct inline_exec, base);
 
 	j->link = NULL;
+	pthread_mutex_lock(&x->lock);
 	if (x->first)
 		x->last->link = j;
 	else
 		x->first = j;
 	x->last = j;
+	pthread_cond_signal(&x->more); /* under the lock: afterwards x may be gone */
+	pthread_mutex_unlock(&x->lock);
+}
+
+static void post(struct exec *base, struct job *j)
+{
+	j->work = NULL;
+	submit(base, j);
 }
 
 void inline_exec_init(struct inline_exec *x)
 {
-	*x = (struct inline_exec){ .base.submit = submit };
+	*x = (struct inline_exec){ .base = { .submit = submit, .post = post } };
+	pthread_mutex_init(&x->lock, NULL);
+	pthread_cond_init(&x->more, NULL);
+}
+
+void inline_exec_end(struct inline_exec *x)
+{
+	CHECK(!x->first);
+	pthread_cond_destroy(&x->more);
+	pthread_mutex_destroy(&x->lock);
+}
+
+static struct job *take(struct inline_exec *x)
+{
+	struct job *j;
+
+	pthread_mutex_lock(&x->lock);
+	while (!x->first)
+		pthread_cond_wait(&x->more, &x->lock);
+	j = x->first;
+	x->first = j->link;
+	pthread_mutex_unlock(&x->lock);
+	return j;
 }
 
 void inline_exec_run(struct inline_exec *x, const bool *done)
 {
 	while (!*done) {
-		struct job *j = x->first;
+		struct job *j = take(x);
 
-		CHECK(j);
-		x->first = j->link;
-		j->work(j);
+		if (j->work)
+			j->work(j);
 		j->done(j);
 	}
 }
@@ -47,6 +77,7 @@ static void load_done(struct load_req *r)
 			r->rc = err_set(&r->err, ERR_NOMEM, "no memory to load an object");
 	}
 	r->data = slice_of(NULL, 0);
+	r->raised = NULL;
 	w->done = true;
 }
 

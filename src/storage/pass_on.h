@@ -14,6 +14,7 @@ static inline void pass_on_load(struct load_req *out, const struct load_req *in)
 	out->end_tid = in->end_tid;
 	out->found_oid = in->found_oid;
 	out->next_oid = in->next_oid;
+	out->raised = in->raised;
 	if (out->rc != OK)
 		out->err = in->err;
 	out->done(out);
@@ -30,6 +31,7 @@ static inline void pass_on_iter(struct iter_req *out, const struct iter_req *in)
 	out->data_txn = in->data_txn;
 	out->has_data = in->has_data;
 	out->data = in->data;
+	out->raised = in->raised;
 	if (out->rc != OK)
 		out->err = in->err;
 	out->done(out);

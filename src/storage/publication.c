@@ -137,7 +137,7 @@ void pubchain_publish(struct pubchain *c, struct publication *p)
 	struct publication *last = atomic_load(&c->newest);
 	struct pub_cursor *cur;
 
-	CHECK(p->info_only ? p->tid == last->tid : p->tid > last->tid); /* I1 */
+	CHECK(p->kind == PUBLICATION_INFO ? p->tid == last->tid : p->tid > last->tid); /* I1 */
 	pthread_mutex_lock(&c->lock);
 	atomic_store_explicit(&last->next, p, memory_order_release); /* I2: entries came before */
 	atomic_store(&c->newest, p);
@@ -206,9 +206,10 @@ bool pubchain_since(struct pubchain *c, struct pub_cursor *cur, uint64_t tid,
 	pthread_mutex_lock(&c->lock);
 	reaches = c->oldest->tid <= tid;
 	for (p = c->oldest; reaches; p = next_of(p)) {
-		if (p->tid > tid)
-			for (uint32_t i = 0; i < p->n_oids; i++)
-				add(ctx, p->oids[i]);
+		if (p->tid > tid && p->kind == PUBLICATION_GAP)
+			reaches = false;
+		for (uint32_t i = 0; reaches && p->tid > tid && i < p->n_oids; i++)
+			add(ctx, p->oids[i]);
 		if (p == at)
 			break;
 	}

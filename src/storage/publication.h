@@ -15,6 +15,16 @@
 
 #include "base/compiler.h"
 
+enum publication_kind {
+	PUBLICATION_TXN,
+	PUBLICATION_INFO, /* no transaction: sizes changed (after a pack); tid is the last one */
+	/** A storage that was away from its server: several transactions up to tid, which are not told apart. Who has
+	 * looked at the storage before has to verify what he knows: his connection is closed. */
+	PUBLICATION_CATCH_UP,
+	/** The same, and what they changed is not known. */
+	PUBLICATION_GAP,
+};
+
 struct publication {
 	_Atomic(struct publication *) next;
 	uint64_t tid;
@@ -22,12 +32,12 @@ struct publication {
 	uint64_t size_bytes; /* of the storage, after this transaction */
 	uint64_t length;     /* objects in the storage, after it */
 	uint32_t n_oids;
-	bool info_only; /* not a transaction: sizes changed (after a pack); tid is the last one */
+	enum publication_kind kind;
 	_Atomic(void *) frame[2]; /* server/: the encoded invalidation, one for each encoding */
 	uint64_t oids[];          /* written ones, without those only checked (T10, T11) */
 };
 
-/** One with room for @n_oids, or NULL. */
+/** One of kind PUBLICATION_TXN with room for @n_oids, or NULL. */
 struct publication *publication_new(uint32_t n_oids);
 void publication_free(struct publication *p);
 
@@ -97,8 +107,8 @@ static inline void pub_cursor_take(struct pub_cursor *cur, struct publication *p
 /**
  * The oids changed after @tid, up to and including the cursor's place.
  * @add  called for each oid, duplicates included, under the chain's lock
- * Returns true when the chain reaches back to @tid (the oldest one kept is not newer than @tid),
- * and *ret_tid is the cursor's tid; false: ask the file (invalidation-age), or None.
+ * Returns true when the chain reaches back to @tid (the oldest one kept is not newer than @tid, and
+ * no gap is), and *ret_tid is the cursor's tid; false: ask the file (invalidation-age), or None.
  */
 bool pubchain_since(struct pubchain *c, struct pub_cursor *cur, uint64_t tid,
 	void (*add)(void *ctx, uint64_t oid), void *ctx, uint64_t *ret_tid);

@@ -9,6 +9,7 @@
 #ifndef STORAGE_STORAGE_H
 #define STORAGE_STORAGE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,6 +23,7 @@
 
 struct storage;
 
+struct val;
 struct blob_dir;
 struct resolver;
 struct storage_iter;
@@ -54,6 +56,9 @@ struct load_req {
 	uint64_t found_oid; /* LOAD_NEXT: whose revision it is, also of ERR_NOKEY */
 	uint64_t next_oid;  /* LOAD_NEXT: of the next object; OID_NONE when it was the last */
 	struct err err;
+	/** With an rc: what another server has raised, (dotted class name, dictionary or arguments), to be told to the
+	 * client as it is. Borrowed until done() returns. NULL: err has all there is. */
+	const struct val *raised;
 	void *owned; /* the storage's own: freed by it after done() */
 };
 
@@ -88,7 +93,8 @@ struct history_req {
 	struct history_item *items;
 	uint32_t n_items;
 	struct err err;
-	struct storage *storage; /* the storage's own, while under way */
+	const struct val *raised; /* as load_req's */
+	struct storage *storage;  /* the storage's own, while under way */
 };
 
 struct conflict {
@@ -113,7 +119,9 @@ struct vote_req {
 	bool collect; /* client-conflict-resolution: find all conflicts, not the first only */
 	struct resolver *resolver; /* NULL: conflicts are not resolved here */
 	/* out */
-	int rc; /* 0, ERR_CONFLICT (see conflicts), ERR_UNDO (see undo_failures, or only a text), ERR_NOSPC, ERR_QUOTA, ERR_READONLY, ERR_LIMIT ... */
+	/** 0, ERR_CONFLICT (see conflicts), ERR_UNDO (see undo_failures, or only a text), ERR_NOSPC, ERR_QUOTA, ERR_READONLY,
+	 * ERR_LIMIT ... With txn->raised that is what is told. */
+	int rc;
 	struct conflict *conflicts; /* mem_alloc()ed; the caller frees */
 	size_t n_conflicts;
 	/* After rc 0: oids the client has to forget, as they were undone or resolved here; mem_alloc()ed, the
@@ -138,7 +146,8 @@ struct undo_log_req {
 	bool (*take)(struct undo_log_req *r, const struct txn_info *t);
 	int rc; /* 0, ERR_UNDO while a pack runs, ERR_IO ... */
 	struct err err;
-	struct storage *storage; /* the storage's own, while under way */
+	const struct val *raised; /* as load_req's */
+	struct storage *storage;  /* the storage's own, while under way */
 };
 
 /** The next item of an iterator. Only one at a time of an iterator. */
@@ -159,6 +168,7 @@ struct iter_req {
 	bool has_data;     /* false: None, the object is not there any more */
 	struct slice data;
 	struct err err;
+	const struct val *raised; /* as load_req's */
 };
 
 /** The oids changed by transactions behind @tid up to @applied; for a client that was away for long. */
@@ -185,7 +195,8 @@ struct pack_req {
 			* a reference to an object that is not there (see oid), ERR_NOSPC ... */
 	uint64_t oid;
 	struct err err;
-	struct storage *storage; /* the storage's own, while under way */
+	const struct val *raised; /* as load_req's */
+	struct storage *storage;  /* the storage's own, while under way */
 };
 
 /** How far a pack is; for people. */
@@ -209,7 +220,24 @@ struct blob_req {
 	int fd; /* the caller's, to be closed */
 	uint64_t size_bytes;
 	struct err err;
-	struct storage *storage; /* the storage's own, while under way */
+	const struct val *raised; /* as load_req's */
+	struct storage *storage;  /* the storage's own, while under way */
+};
+
+enum { STORAGE_OIDS_MAX = 100 };
+
+/** Oids never handed out before, of a storage that has to ask for them. */
+struct oids_req {
+	struct job job;
+	struct exec *exec;
+	void (*done)(struct oids_req *r);
+	uint32_t n; /* 1 to STORAGE_OIDS_MAX */
+	/* out */
+	int rc;
+	uint64_t oids[STORAGE_OIDS_MAX]; /* n of them */
+	struct err err;
+	const struct val *raised; /* as load_req's */
+	void *owned;              /* the storage's own */
 };
 
 struct storage_info {
@@ -254,7 +282,7 @@ struct storage_ops {
 
 	void (*changes)(struct storage *s, struct changes_req *r);
 
-	/** Loads and commits go on meanwhile; at the end a publication with info_only tells the sizes. */
+	/** Loads and commits go on meanwhile; at the end a PUBLICATION_INFO tells the sizes. */
 	void (*pack)(struct storage *s, struct pack_req *r);
 	void (*pack_progress)(struct storage *s, struct pack_progress *ret);
 	/** A pack that runs is to end soon (ERR_CLOSED), and no other one begins: the server is being stopped. May be
@@ -265,6 +293,8 @@ struct storage_ops {
 
 	/** The first of @n consecutive oids never handed out before (R10). */
 	uint64_t (*new_oids)(struct storage *s, uint32_t n);
+	/** When not NULL: to be called in its place. */
+	void (*ask_oids)(struct storage *s, struct oids_req *r);
 	/** Is there an object of that oid, or a trace of one? No I/O. */
 	bool (*has_oid)(struct storage *s, uint64_t oid);
 	void (*info)(struct storage *s, struct storage_info *ret);
@@ -274,10 +304,12 @@ struct storage_ops {
 
 struct storage {
 	const struct storage_ops *ops;
-	const char *name; /* getName(): for a FileStorage the path as configured */
-	bool read_only;
-	struct pubchain *pubs;  /* last transaction: pubchain_last_tid() */
-	struct blob_dir *blobs; /* where uploads are collected; NULL: no blobs */
+	const char *name;        /* getName(): for a FileStorage the path as configured */
+	_Atomic(bool) read_only; /* another server's may change */
+	bool one_at_a_time;      /* no vote before the transaction before is finished or aborted */
+	bool lists_changes;      /* changes() is to be asked for any tid, not only a recent one */
+	struct pubchain *pubs;   /* last transaction: pubchain_last_tid() */
+	struct blob_dir *blobs;  /* where uploads are collected; NULL: no blobs */
 };
 
 #endif

@@ -40,6 +40,8 @@ void txn_free(struct txn *t)
 {
 	if (!t)
 		return;
+	if (t->kept)
+		t->free_kept(t->kept);
 	txn_drop_data(t);
 	for (uint32_t i = 0; i < t->n_blobs; i++)
 		drop_blob(&t->blobs[i]);

@@ -58,6 +58,8 @@ struct txn_blob {
 	uint64_t oid;
 };
 
+struct val;
+
 struct txn {
 	enum txn_state state;
 	/* Metadata as FileStorage writes it: user and description UTF-8, ext a pickle or empty. */
@@ -96,6 +98,12 @@ struct txn {
 	int (*prepare)(struct txn *t, struct err *e);
 	void (*settled)(struct txn *t, int rc);
 	void *prepare_ctx;
+
+	/* What the storage keeps with it until it is freed, and what frees that. */
+	void *kept;
+	void (*free_kept)(void *kept);
+	/* After a failure of vote or finish: what another server has raised, as load_req.raised; part of what is kept. */
+	const struct val *raised;
 
 	/* Called once by the storage after storage_finish(): @rc 0 when durable and published, else
 	 * nothing of it is visible and nothing will be; @e has the reason. On the storage's thread:

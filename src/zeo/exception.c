@@ -192,3 +192,82 @@ void exception_os(struct enc *en, int errnum, const char *text)
 	enc_end(en);
 	enc_end(en);
 }
+
+/* --- of other servers --- */
+
+/* Is it a call of @function ("module\nname") with at least @n arguments? */
+static bool is_call(const struct val *v, uint32_t n)
+{
+	return v->type == VAL_REDUCE && v->n >= 2 && v->items[0].type == VAL_GLOBAL &&
+	       v->items[1].type == VAL_TUPLE && v->items[1].n >= n;
+}
+
+/* "module\nname" with a dot */
+static void class_name(struct enc *en, struct slice global)
+{
+	struct buf b = BUF_INIT(0);
+
+	buf_put_slice(&b, global);
+	for (size_t i = 0; i < b.len; i++)
+		if (b.data[i] == '\n')
+			b.data[i] = '.';
+	if (buf_ok(&b))
+		enc_str(en, buf_slice(&b));
+	else
+		en->out->failed = true;
+	buf_free(&b);
+}
+
+static void plain_val(struct enc *en, const struct val *v);
+
+static void plain_items(struct enc *en, const struct val *v)
+{
+	for (uint32_t i = 0; i < v->n; i++)
+		plain_val(en, &v->items[i]);
+	enc_end(en);
+}
+
+/* An exception as pickle has it is a call of its class with its arguments, or of _recon with class and state. */
+static void plain_object(struct enc *en, const struct val *v)
+{
+	const struct val *what = &v->items[0];
+	const struct val *args = &v->items[1];
+
+	if (slice_is(what->s, "ZODB.POSException\n_recon") && is_call(v, 2) &&
+		args->items[0].type == VAL_GLOBAL) {
+		what = &args->items[0];
+		args = &args->items[1];
+	}
+	enc_tuple(en, 2);
+	class_name(en, what->s);
+	plain_val(en, args);
+	enc_end(en);
+}
+
+/* What has no form in msgpack is left out. */
+static void plain_val(struct enc *en, const struct val *v)
+{
+	if (is_call(v, 0)) {
+		plain_object(en, v);
+	} else if (v->type == VAL_TUPLE || v->type == VAL_LIST || v->type == VAL_SET) {
+		enc_list(en, v->n);
+		plain_items(en, v);
+	} else if (v->type == VAL_DICT) {
+		enc_dict(en, v->n / 2);
+		plain_items(en, v);
+	} else if (v->type == VAL_GLOBAL) {
+		class_name(en, v->s);
+	} else if (v->type == VAL_REDUCE || v->type == VAL_PERSID) {
+		enc_none(en);
+	} else {
+		enc_val(en, v);
+	}
+}
+
+void exception_val(struct enc *en, const struct val *raised)
+{
+	if (en->encoding == ENC_PICKLE)
+		enc_val(en, raised);
+	else
+		plain_val(en, raised);
+}

@@ -37,6 +37,9 @@ void exception_undo_failure(struct enc *en, uint64_t oid, const char *reason);
 void exception_undo_end(struct enc *en);
 /** One with a single text: @class_name as "ZODB.POSException.Unsupported". */
 void exception_text(struct enc *en, const char *class_name, const char *text);
+/** One that another server has raised: the pair as it was decoded. msgpack has no objects: there an exception in it is
+ * reduced as all are. */
+void exception_val(struct enc *en, const struct val *raised);
 /** builtins.OSError(errno, text), as Python raises it for a full disk. */
 void exception_os(struct enc *en, int errnum, const char *text);
 

@@ -269,7 +269,7 @@ static void test_pack_revisions(void **state)
 	s->ops->info(s, &after);
 	assert_int_equal(before.size - after.size, before.size / 3 - 50 / 3);
 	p = atomic_load(&s->pubs->newest);
-	assert_true(p->info_only && p->tid == t2);
+	assert_true(p->kind == PUBLICATION_INFO && p->tid == t2);
 	assert_true(p->size_bytes == after.size && p->length == 1);
 	assert_int_equal(pack(s, then).rc, OK);             /* redundant */
 	assert_int_equal(pack(s, then - 10).rc, ERR_STATE); /* as ZODB's */

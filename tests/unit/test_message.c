@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/bigendian.h"
+#include "codec/msgpack.h"
+#include "codec/pickle.h"
 #include "zeo/exception.h"
 #include "zeo/frame.h"
 #include "zeo/message.h"
@@ -156,6 +158,57 @@ static void test_keep_alive(void **state)
 	arena_free(&arena);
 }
 
+static struct val decode_pickle(const struct buf *b, struct arena *arena)
+{
+	struct err e = ERR_INIT;
+	struct val v;
+
+	if (pickle_decode(buf_slice(b), PICKLE_KEEP_GLOBALS, &pickle_limits_message, arena, &v,
+		    NULL, &e) != OK)
+		fail_msg("%s", e.text);
+	return v;
+}
+
+/* MultipleUndoErrors have exceptions in them: passed on in pickle they are the same, in msgpack what they are
+ * there when they are made there. */
+static void test_passed_on(void **state)
+{
+	struct buf came = BUF_INIT(0);
+	struct buf again = BUF_INIT(0);
+	struct buf there = BUF_INIT(0);
+	struct arena arena = ARENA_INIT(1 << 20);
+	struct err e = ERR_INIT;
+	struct val plain;
+	struct val raised;
+	struct enc en;
+
+	enc_begin(&en, &came, ENC_PICKLE);
+	exception_undo_begin(&en, 1, 7, "no");
+	exception_undo_failure(&en, 7, "no");
+	exception_undo_end(&en);
+	enc_finish(&en);
+	raised = decode_pickle(&came, &arena);
+	enc_begin(&en, &again, ENC_PICKLE);
+	exception_val(&en, &raised);
+	enc_finish(&en);
+	assert_true(slice_eq(buf_slice(&came), buf_slice(&again)));
+	enc_begin(&en, &there, ENC_MSGPACK);
+	exception_val(&en, &raised);
+	enc_finish(&en);
+	assert_int_equal(
+		msgpack_decode(buf_slice(&there), &pickle_limits_message, &arena, &plain, &e), OK);
+	assert_true(slice_is(plain.items[0].s, "ZODB.POSException.MultipleUndoErrors"));
+	plain = *val_get(&plain.items[1], "_oid");
+	assert_int_equal(plain.type, VAL_TUPLE);
+	assert_true(slice_is(plain.items[0].s, "ZODB.POSException.UndoError"));
+	assert_true(slice_is(val_get(&plain.items[1], "_reason")->s, "no"));
+	assert_int_equal(get_be64(val_get(&plain.items[1], "_oid")->s.data), 7);
+	buf_free(&came);
+	buf_free(&again);
+	buf_free(&there);
+	arena_free(&arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -164,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_long_id_is_refused),
 		cmocka_unit_test(test_not_messages),
 		cmocka_unit_test(test_keep_alive),
+		cmocka_unit_test(test_passed_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

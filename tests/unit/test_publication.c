@@ -132,12 +132,42 @@ static void test_since(void **state)
 	pubchain_close(&c);
 }
 
+/* What is not told apart is listed; nothing is listed across a gap. */
+static void test_since_gap(void **state)
+{
+	struct publication *p = make(12, 2);
+	struct pubchain c;
+	struct pub_cursor a = { .wake = count_wake };
+	struct seen s = { .n = 0 };
+	uint64_t last;
+
+	(void)state;
+	assert_int_equal(pubchain_init(&c, 10, 5), 0);
+	pub_cursor_attach(&c, &a);
+	p->kind = PUBLICATION_CATCH_UP;
+	pubchain_publish(&c, p);
+	p = make(14, 3);
+	p->kind = PUBLICATION_GAP;
+	pubchain_publish(&c, p);
+	pub_cursor_take(&a, pub_cursor_peek(&a));
+	assert_true(pubchain_since(&c, &a, 10, see, &s, &last));
+	assert_int_equal(s.n, 1);
+	pub_cursor_take(&a, pub_cursor_peek(&a));
+	assert_false(pubchain_since(&c, &a, 10, see, &s, &last));
+	assert_false(pubchain_since(&c, &a, 13, see, &s, &last));
+	assert_true(pubchain_since(&c, &a, 14, see, &s, &last));
+	assert_int_equal(last, 14);
+	pub_cursor_detach(&c, &a);
+	pubchain_close(&c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_take),
 		cmocka_unit_test(test_keep),
 		cmocka_unit_test(test_since),
+		cmocka_unit_test(test_since_gap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

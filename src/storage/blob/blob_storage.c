@@ -138,6 +138,13 @@ static uint64_t pass_new_oids(struct storage *s, uint32_t n)
 	return in->ops->new_oids(in, n);
 }
 
+static void pass_ask_oids(struct storage *s, struct oids_req *r)
+{
+	struct storage *in = blob_of(s)->inner;
+
+	in->ops->ask_oids(in, r);
+}
+
 static bool pass_has_oid(struct storage *s, uint64_t oid)
 {
 	struct storage *in = blob_of(s)->inner;
@@ -312,6 +319,7 @@ static void pack_work(struct job *j)
 	inline_exec_init(&bp->exec);
 	bp->last_tid = pubchain_last_tid(bp->b->base.pubs);
 	bp->outer->rc = blob_dir_walk(bp->b->base.blobs, drop_unless_there, bp, &bp->outer->err);
+	inline_exec_end(&bp->exec);
 }
 
 static void pack_done(struct job *j)
@@ -403,7 +411,8 @@ static void set_ops(struct blob_storage *b)
 		.pack_progress = in->pack_progress ? pass_pack_progress : NULL,
 		.pack_stop = in->pack_stop ? pass_pack_stop : NULL,
 		.open_blob = blob_storage_open_blob,
-		.new_oids = pass_new_oids,
+		.new_oids = in->new_oids ? pass_new_oids : NULL,
+		.ask_oids = in->ask_oids ? pass_ask_oids : NULL,
 		.has_oid = in->has_oid ? pass_has_oid : NULL,
 		.info = blob_info,
 		.close = blob_close,
@@ -415,9 +424,12 @@ static bool has_revision(void *ctx, uint64_t oid, uint64_t tid)
 	struct storage *in = ctx;
 	struct load_req r = { .kind = LOAD_SERIAL, .oid = oid, .tid = tid, .applied = TID_MAX };
 	struct inline_exec x;
+	bool has;
 
 	inline_exec_init(&x);
-	return inline_load(&x, in, &r, NULL) != ERR_NOKEY;
+	has = inline_load(&x, in, &r, NULL) != ERR_NOKEY;
+	inline_exec_end(&x);
+	return has;
 }
 
 int blob_storage_open(

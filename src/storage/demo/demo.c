@@ -272,6 +272,7 @@ int demo_open(const struct demo_options *o, struct storage **ret, struct err *e)
 	d->storage.read_only = o->changes->read_only;
 	d->storage.pubs = o->changes->pubs; /* I3 */
 	d->storage.blobs = o->changes->blobs;
+	d->storage.one_at_a_time = o->changes->one_at_a_time;
 	set_ops(d);
 	set_interfaces(d);
 	*ret = &d->storage;

@@ -286,6 +286,7 @@ static void vote_work(struct job *j)
 	if (v->rc != OK)
 		undo_vote(&g, v->rc);
 	mem_free(g.skipped);
+	inline_exec_end(&g.exec);
 }
 
 static void vote_done(struct job *j)

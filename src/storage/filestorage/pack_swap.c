@@ -159,7 +159,7 @@ int pack_swap(struct filestorage *fs, struct pack *p, const struct pack_paths *n
 		.tid = pubchain_last_tid(&fs->pubs),
 		.size_bytes = data_file_end(d),
 		.length = index_count(p->new_index),
-		.info_only = true,
+		.kind = PUBLICATION_INFO,
 	};
 	p->to = NULL;
 	p->new_index = NULL;

@@ -218,7 +218,7 @@ static int publish(struct mapping *m, struct err *e)
 
 	if (!pub)
 		return err_set(e, ERR_NOMEM, "no memory to pack");
-	pub->info_only = true;
+	pub->kind = PUBLICATION_INFO;
 	pub->tid = pubchain_last_tid(&m->pubs);
 	pub->size_bytes = m->size;
 	pub->length = m->n_objects;

@@ -102,6 +102,13 @@ static uint64_t zlib_new_oids(struct storage *s, uint32_t n)
 	return inner->ops->new_oids(inner, n);
 }
 
+static void zlib_ask_oids(struct storage *s, struct oids_req *r)
+{
+	struct storage *inner = zlib_of(s)->inner;
+
+	inner->ops->ask_oids(inner, r);
+}
+
 static bool zlib_has_oid(struct storage *s, uint64_t oid)
 {
 	struct storage *inner = zlib_of(s)->inner;
@@ -164,6 +171,7 @@ static const struct storage_ops ops = {
 	.pack_stop = zlib_pack_stop,
 	.open_blob = zlib_open_blob,
 	.new_oids = zlib_new_oids,
+	.ask_oids = zlib_ask_oids,
 	.has_oid = zlib_has_oid,
 	.info = zlib_info,
 	.close = zlib_close,
@@ -183,6 +191,8 @@ static void set_ops(struct zlib_storage *z, const struct zlib_storage_options *o
 	}
 	if (!o->deflate)
 		z->ops.vote = plain_vote;
+	if (!in->ask_oids)
+		z->ops.ask_oids = NULL;
 	if (!in->undo_log)
 		z->ops.undo_log = NULL;
 	if (!in->iter_open)
@@ -216,6 +226,8 @@ int zlib_storage_open(struct storage *inner, const struct zlib_storage_options *
 	}
 	z->storage.name = inner->name;
 	z->storage.read_only = inner->read_only;
+	z->storage.one_at_a_time = inner->one_at_a_time;
+	z->storage.lists_changes = inner->lists_changes;
 	z->storage.pubs = inner->pubs;
 	z->storage.blobs = inner->blobs;
 	set_ops(z, o);
