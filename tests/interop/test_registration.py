@@ -13,7 +13,7 @@ import time
 import kazoo.security
 import pytest
 
-from zk import BUILD, ensemble, wait_for  # noqa: F401
+from zk import BUILD, ensemble, read_session, wait_for  # noqa: F401
 
 REGISTER_ONCE = BUILD / 'tests/tools/register_once'
 ZKRUNZEO = BUILD / 'src/bin/zkrunzeo'
@@ -67,12 +67,6 @@ def register(ensemble, tmp_path):
     for process in started:
         if process.process.poll() is None:
             process.kill()
-
-
-def read_session(path):
-    """What attaches to the session of a registration."""
-    _, _, _, number, password = path.read_text().split()
-    return int(number, 16), bytes.fromhex(password)
 
 
 def test_node(ensemble, register):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import socket
 import struct
@@ -28,6 +29,12 @@ def wait_for(what, condition, timeout_s=20):
             return value
         assert time.monotonic() < deadline, f'waited {timeout_s} s for: {what}'
         time.sleep(0.02)
+
+
+def read_session(path):
+    """What attaches to the session of a registration."""
+    _, _, _, number, password = path.read_text().split()
+    return int(number, 16), bytes.fromhex(password)
 
 
 class ZooKeeper:
@@ -75,7 +82,9 @@ class ZooKeeper:
     def client(self):
         """A kazoo client that is connected."""
         if self._client is None:
-            self._client = kazoo.client.KazooClient(self.connection, timeout=10)
+            self._client = kazoo.client.KazooClient(
+                self.connection, timeout=10,
+                connection_retry={'max_tries': -1, 'delay': 0.02, 'max_delay': 0.1})
             self._client.start(20)
         else:
             wait_for('kazoo is connected', lambda: self._client.connected)
@@ -86,6 +95,13 @@ class ZooKeeper:
             self._client.stop()
             self._client.close()
             self._client = None
+
+    def sessions(self):
+        """The ids of the sessions that are connected."""
+        with socket.create_connection(self.connection.split(':'), 10) as s:
+            s.sendall(b'cons')
+            with s.makefile('r') as f:
+                return {int(sid, 16) for sid in re.findall(r'sid=0x([0-9a-f]+)', f.read())} - {0}
 
     def expire(self, session_id, password):
         """End a session of another process, as its expiry does: attach to it and close it, in
