@@ -41,10 +41,6 @@ struct client_events {
 	void (*invalidate)(void *arg, uint64_t tid, const uint64_t *oids, size_t n);
 	/** Anything may have changed: after each connect, and when a cache was dropped. */
 	void (*invalidate_all)(void *arg);
-	/** After a connect, before connected(): objects have changed in transactions up to @tid that there was no connection
-	 * for; which one changed what is not known. @known false: nor is what. Not called when there was none. It
-	 * takes the place of invalidate() for these. */
-	void (*caught_up)(void *arg, uint64_t tid, const uint64_t *oids, size_t n, bool known);
 	/** The server has said that client_info() is another. */
 	void (*info)(void *arg);
 	/** Just before calls go through; client_info() and client_server() are those of the server. */
