@@ -31,6 +31,7 @@ enum {
 	OP_GLOBAL = 'c',
 	OP_REDUCE = 'R',
 	OP_BUILD = 'b',
+	OP_NEWOBJ = 0x81,
 	OP_BINPERSID = 'Q',
 };
 
@@ -366,6 +367,27 @@ static void enc_reduce(struct enc *en, const struct val *v)
 	}
 }
 
+/* An opcode behind two values. */
+static void enc_pair(struct enc *en, const struct val *v, uint8_t op)
+{
+	enc_val(en, &v->items[0]);
+	enc_val(en, &v->items[1]);
+	put_op(en, op);
+}
+
+/* An object, and what is appended or set in it. */
+static void enc_filled(struct enc *en, const struct val *v)
+{
+	const struct val *more = &v->items[1];
+
+	enc_val(en, &v->items[0]);
+	if (more->n == 0)
+		return;
+	put_op(en, OP_MARK);
+	enc_items(en, more);
+	put_op(en, more->type == VAL_DICT ? OP_SETITEMS : OP_APPENDS);
+}
+
 static void enc_set(struct enc *en, const struct val *v)
 {
 	enc_global(en, slice_str("builtins\nset"));
@@ -397,6 +419,15 @@ static void enc_rare(struct enc *en, const struct val *v)
 	case VAL_PERSID:
 		enc_val(en, &v->items[0]);
 		put_op(en, OP_BINPERSID);
+		return;
+	case VAL_NEWOBJ:
+		enc_pair(en, v, OP_NEWOBJ);
+		return;
+	case VAL_BUILD:
+		enc_pair(en, v, OP_BUILD);
+		return;
+	case VAL_FILLED:
+		enc_filled(en, v);
 		return;
 	default:
 		enc_reduce(en, v);

@@ -58,7 +58,7 @@ void enc_list(struct enc *en, uint32_t n);
 void enc_dict(struct enc *en, uint32_t n);
 void enc_end(struct enc *en);
 
-/** Any decoded value, containers included. VAL_GLOBAL, VAL_REDUCE, VAL_PERSID and VAL_SET can be written as
+/** Any decoded value, containers included. VAL_SET and what is behind it can be written as
  * pickle only; in msgpack they set the buffer's failure. */
 void enc_val(struct enc *en, const struct val *v);
 

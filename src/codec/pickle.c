@@ -30,7 +30,8 @@ static struct slice take_slice(struct pickle_machine *m, unsigned length_bytes)
 
 static void op_proto(struct pickle_machine *m)
 {
-	if (take_le(m, 1) > 5)
+	m->protocol = (uint8_t)take_le(m, 1);
+	if (m->protocol > 5)
 		pm_fail(m, ERR_FORMAT, "a protocol newer than 5");
 }
 
@@ -274,9 +275,27 @@ static void refuse_if_exact(struct pickle_machine *m, const char *what)
 		pm_fail(m, ERR_UNSUPPORTED, "%s", what);
 }
 
+static bool keeps_objects(const struct pickle_machine *m)
+{
+	return m->flags & PICKLE_OBJECTS;
+}
+
+/* What a value cannot tell apart from another type is kept as the call that makes it. */
+static void wrap_call(struct pickle_machine *m, const char *class)
+{
+	struct pickle_node *arg = pm_pop(m);
+
+	pm_push_slice(m, VAL_GLOBAL, slice_str(class));
+	if (m->rc == OK)
+		pm_push_node(m, arg);
+	pm_collect(m, VAL_TUPLE, 1);
+	pm_collect(m, VAL_REDUCE, 2);
+}
+
 static void op_empty_set(struct pickle_machine *m)
 {
-	refuse_if_exact(m, "a set");
+	if (!keeps_objects(m))
+		refuse_if_exact(m, "a set");
 	pm_collect(m, VAL_SET, 0);
 }
 
@@ -287,12 +306,26 @@ static void op_additems(struct pickle_machine *m)
 
 static void op_frozenset(struct pickle_machine *m)
 {
+	if (keeps_objects(m)) {
+		pm_collect(m, VAL_LIST, pm_take_mark(m));
+		wrap_call(m, "builtins\nfrozenset");
+		if (m->rc == OK)
+			pm_top(m)->mutable = 0;
+		return;
+	}
 	refuse_if_exact(m, "a frozenset");
 	pm_collect(m, VAL_SET, pm_take_mark(m));
 }
 
 static void op_bytearray(struct pickle_machine *m)
 {
+	if (keeps_objects(m)) {
+		op_binbytes8(m);
+		wrap_call(m, "builtins\nbytearray");
+		if (m->rc == OK)
+			pm_top(m)->mutable = 1;
+		return;
+	}
 	refuse_if_exact(m, "a bytearray");
 	op_binbytes8(m);
 }
@@ -444,27 +477,52 @@ int pickle_decode(struct slice in, unsigned flags, const struct pickle_limits *l
 	return OK;
 }
 
+/* The two pickles of a record. Returns the first one's length, 0 after a failure. */
+static size_t run_record(struct pickle_machine *m, struct val *ret_class, struct val *ret_state)
+{
+	struct val class;
+	struct val state;
+	size_t class_len;
+
+	if (!run_one(m, &class))
+		return 0;
+	class_len = m->pos;
+	m->stopped = false;
+	m->protocol = 0;
+	m->n_stack = m->n_marks = 0; /* but not the memo */
+	if (!run_one(m, &state))
+		return 0;
+	*ret_class = class;
+	*ret_state = state;
+	return class_len;
+}
+
 int pickle_decode_record(struct slice record, unsigned flags, const struct pickle_limits *limits,
 	struct arena *arena, struct val *ret_class, struct val *ret_state, size_t *ret_class_len,
 	struct err *e)
 {
 	struct pickle_machine m;
-	struct val class;
-	struct val state;
 	size_t class_len;
 
 	pm_init(&m, record, flags, limits);
 	m.arena = arena;
 	m.e = e;
-	if (!run_one(&m, &class))
-		return m.rc;
-	class_len = m.pos;
-	m.stopped = false;
-	m.n_stack = m.n_marks = 0; /* but not the memo */
-	if (!run_one(&m, &state))
-		return m.rc;
-	*ret_class = class;
-	*ret_state = state;
-	*ret_class_len = class_len;
-	return OK;
+	class_len = run_record(&m, ret_class, ret_state);
+	if (class_len)
+		*ret_class_len = class_len;
+	return m.rc;
+}
+
+int pickle_decode_objects(struct slice record, const struct pickle_limits *limits,
+	struct arena *arena, struct val *ret_class, struct val *ret_state,
+	struct pickle_notes *ret_notes, struct err *e)
+{
+	struct pickle_machine m;
+
+	pm_init(&m, record, PICKLE_KEEP_GLOBALS | PICKLE_EXACT | PICKLE_OBJECTS, limits);
+	m.arena = arena;
+	m.e = e;
+	if (run_record(&m, ret_class, ret_state))
+		*ret_notes = (struct pickle_notes){ m.shared, m.protocol < 3 };
+	return m.rc;
 }

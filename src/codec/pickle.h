@@ -6,6 +6,9 @@
 #ifndef CODEC_PICKLE_H
 #define CODEC_PICKLE_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "base/arena.h"
 #include "base/compiler.h"
 #include "base/err.h"
@@ -22,6 +25,8 @@ enum pickle_flags {
 	 * and a list or dict that stands in two places. A Python 2 str that is not ASCII is
 	 * ERR_FORMAT, as ZODB cannot read it in a record. */
 	PICKLE_EXACT = 2,
+	/* With both: objects are kept, too, as calls that are to be made. VAL_SET is a set. */
+	PICKLE_OBJECTS = 4,
 };
 
 struct pickle_limits {
@@ -60,6 +65,20 @@ MUST_CHECK int pickle_decode(struct slice in, unsigned flags, const struct pickl
 MUST_CHECK int pickle_decode_record(struct slice record, unsigned flags,
 	const struct pickle_limits *limits, struct arena *arena, struct val *ret_class,
 	struct val *ret_state, size_t *ret_class_len, struct err *e);
+
+struct pickle_notes {
+	bool shared; /* something that can be changed stands in two places; written out again there would be two */
+	bool old; /* the state's protocol is below 3: Python 3 reads names of Python 2's modules in it as its own */
+};
+
+/**
+ * The same for who writes the record again: objects are VAL_REDUCE, VAL_NEWOBJ, VAL_BUILD and VAL_FILLED, references
+ * VAL_PERSID.
+ * ERR_UNSUPPORTED: a value that holds itself, and what else no such value can show.
+ */
+MUST_CHECK int pickle_decode_objects(struct slice record, const struct pickle_limits *limits,
+	struct arena *arena, struct val *ret_class, struct val *ret_state,
+	struct pickle_notes *ret_notes, struct err *e);
 
 /**
  * The dotted class name ("module.name") in a data record's first pickle: what

@@ -25,7 +25,8 @@ void pm_init(struct pickle_machine *m, struct slice in, unsigned flags,
 	m->flags = flags;
 	m->limits = limits;
 	m->rc = OK;
-	m->stopped = false;
+	m->stopped = m->shared = false;
+	m->protocol = 0;
 	m->n_items = 0;
 	m->weight_max = weight_max(in);
 	m->stack = m->stack_inline;
@@ -50,6 +51,14 @@ void pm_fail(struct pickle_machine *m, int code, const char *fmt, ...)
 	va_end(ap);
 	m->rc = err_set(m->e, code, "pickle: %s, at byte %zu (opcode 0x%02x)", text, m->op_pos,
 		m->op_pos < m->in.len ? m->in.data[m->op_pos] : 0u);
+}
+
+void pm_no_memory(struct pickle_machine *m)
+{
+	if (m->arena->max)
+		pm_fail(m, ERR_LIMIT, "more memory would be needed than one message may take");
+	else
+		pm_fail(m, ERR_NOMEM, "no memory");
 }
 
 const uint8_t *pm_take(struct pickle_machine *m, uint64_t n)
@@ -89,7 +98,7 @@ static void *take_memory(struct pickle_machine *m, size_t n, size_t size)
 	void *p = n <= SIZE_MAX / size ? arena_alloc(m->arena, n * size) : NULL;
 
 	if (!p)
-		pm_fail(m, ERR_LIMIT, "more memory would be needed than one message may take");
+		pm_no_memory(m);
 	return p;
 }
 
@@ -124,7 +133,9 @@ void pm_push_node(struct pickle_machine *m, struct pickle_node *node)
 
 void pm_share_node(struct pickle_machine *m, struct pickle_node *node)
 {
-	if (node->mutable && m->flags & PICKLE_EXACT)
+	if (node->mutable && m->flags & PICKLE_OBJECTS)
+		m->shared = true;
+	else if (node->mutable && m->flags & PICKLE_EXACT)
 		pm_fail(m, ERR_UNSUPPORTED, "a list or dictionary that stands in two places");
 	pm_push_node(m, node);
 }
@@ -165,10 +176,11 @@ struct pickle_node *pm_pop(struct pickle_machine *m)
 	return top;
 }
 
-void pm_adopt(struct pickle_machine *m, struct pickle_node *parent, const struct pickle_node *child)
+void pm_adopt(struct pickle_machine *m, struct pickle_node *parent, struct pickle_node *child)
 {
+	child->placed = 1;
 	if (child->depth + 1 > parent->depth)
-		parent->depth = (child->depth + 1) & INT32_MAX;
+		parent->depth = (child->depth + 1) & (INT32_MAX >> 1);
 	parent->mutable |= child->mutable;
 	if (parent->depth > m->limits->depth)
 		pm_fail(m, ERR_LIMIT, "nested deeper than %u", m->limits->depth);
@@ -244,7 +256,7 @@ void pm_collect(struct pickle_machine *m, enum val_type type, size_t n)
 	m->stack[m->n_stack - 1]->depth = 1;
 	m->stack[m->n_stack - 1]->mutable = type == VAL_LIST || type == VAL_DICT || type == VAL_SET;
 	for (size_t i = 0; i < n && m->rc == OK; i++) {
-		const struct pickle_node *child = i ? from[i] : node;
+		struct pickle_node *child = i ? from[i] : node;
 
 		pm_adopt(m, m->stack[m->n_stack - 1], child);
 		items[i] = child->v;
@@ -252,6 +264,37 @@ void pm_collect(struct pickle_machine *m, enum val_type type, size_t n)
 	node = m->stack[m->n_stack - 1];
 	node->v.n = (uint32_t)n;
 	node->v.items = items;
+}
+
+static bool is_object(const struct val *v)
+{
+	return v->type == VAL_REDUCE || v->type == VAL_NEWOBJ || v->type == VAL_BUILD ||
+	       v->type == VAL_FILLED;
+}
+
+void pm_fill(struct pickle_machine *m, enum val_type type, size_t n)
+{
+	struct pickle_node *items;
+	struct pickle_node *object;
+	struct val *pair;
+
+	pm_collect(m, type, n);
+	items = pm_pop(m);
+	object = pm_top(m);
+	if (!object)
+		return;
+	if (object->placed)
+		pm_fail(m, ERR_UNSUPPORTED, "an object that holds itself");
+	else if (type == VAL_SET)
+		pm_fail(m, ERR_UNSUPPORTED, "members of an object of another class");
+	pair = take_memory(m, 2, sizeof(*pair));
+	if (m->rc != OK)
+		return;
+	pair[0] = object->v;
+	pair[1] = items->v;
+	object->depth++;
+	pm_adopt(m, object, items);
+	object->v = (struct val){ .type = VAL_FILLED, .n = 2, .items = pair };
 }
 
 void pm_extend(struct pickle_machine *m, enum val_type type, size_t n)
@@ -266,6 +309,13 @@ void pm_extend(struct pickle_machine *m, enum val_type type, size_t n)
 	m->n_stack -= n;
 	from = m->stack + m->n_stack;
 	to = pm_top(m);
+	if (to && is_object(&to->v) && m->flags & PICKLE_OBJECTS) {
+		m->n_stack += n;
+		pm_fill(m, type, n);
+		return;
+	}
+	if (to && to->placed && m->flags & PICKLE_OBJECTS)
+		pm_fail(m, ERR_UNSUPPORTED, "a value that holds itself");
 	if (to && to->v.type != type)
 		pm_fail(m, ERR_FORMAT, "items for something that is not a container of their kind");
 	if (m->rc != OK)

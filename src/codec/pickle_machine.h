@@ -17,8 +17,9 @@
  * for a huge value, and walking or writing one costs no more than its input explains. */
 struct pickle_node {
 	struct val v;         /* containers: room for items up to the next power of two */
-	uint32_t depth : 31;  /* containers below and including this one */
+	uint32_t depth : 30;  /* containers below and including this one */
 	uint32_t mutable : 1; /* a list, dict or set, or one is in it */
+	uint32_t placed : 1;  /* it is part of another one: it cannot grow any more */
 	uint32_t weight;      /* values in it, itself included, and the bytes of strings */
 };
 
@@ -34,6 +35,8 @@ struct pickle_machine {
 	struct err *e;
 	int rc; /* sticky */
 	bool stopped;
+	bool shared;      /* something mutable stands in two places */
+	uint8_t protocol; /* the pickle's own word; 0: it says nothing */
 	uint32_t n_items;
 	uint32_t weight_max;
 
@@ -54,6 +57,8 @@ void pm_init(struct pickle_machine *m, struct slice in, unsigned flags,
 	const struct pickle_limits *limits);
 /** Set the error once: "... at byte N (opcode 0xNN)". */
 void pm_fail(struct pickle_machine *m, int code, const char *fmt, ...) PRINTF(3, 4);
+/** The arena gave none: it has none, or may give no more. */
+void pm_no_memory(struct pickle_machine *m);
 /** @n bytes of input, or NULL after a failure. */
 const uint8_t *pm_take(struct pickle_machine *m, uint64_t n);
 /** Up to the next newline, which is consumed and not in it. False after a failure. */
@@ -77,11 +82,12 @@ void pm_extend(struct pickle_machine *m, enum val_type type, size_t n);
 void pm_mark(struct pickle_machine *m);
 /** Give @ret items of its own: two containers that shared them would grow into each other. */
 bool pm_copy_items(struct pickle_machine *m, const struct val *from, struct val *ret);
+/** Append the topmost @n values, a list or dict of @type, to an object below them. */
+void pm_fill(struct pickle_machine *m, enum val_type type, size_t n);
 /** How many values are above the last mark; the mark is removed. */
 size_t pm_take_mark(struct pickle_machine *m);
 /** Make @child count as part of @parent. */
-void pm_adopt(
-	struct pickle_machine *m, struct pickle_node *parent, const struct pickle_node *child);
+void pm_adopt(struct pickle_machine *m, struct pickle_node *parent, struct pickle_node *child);
 /** A slice of str: UTF-8 checked. */
 void pm_push_str(struct pickle_machine *m, struct slice s);
 void pm_push_bytes(struct pickle_machine *m, struct slice s);

@@ -224,7 +224,7 @@ void pm_op_stack_global(struct pickle_machine *m)
 	}
 	out = arena_alloc(m->arena, a.len + b.len + 1);
 	if (!out) {
-		pm_fail(m, ERR_LIMIT, "no memory");
+		pm_no_memory(m);
 		return;
 	}
 	memcpy(out, a.data, a.len);
@@ -233,13 +233,47 @@ void pm_op_stack_global(struct pickle_machine *m)
 	push_global(m, slice_of(out, a.len + b.len + 1));
 }
 
+static bool keeps_objects(const struct pickle_machine *m)
+{
+	return m->flags & PICKLE_OBJECTS;
+}
+
 static void refuse_call(struct pickle_machine *m)
 {
 	pm_fail(m, ERR_UNSUPPORTED, "an object of another class");
 }
 
+/* Classes whose objects never change: they may stand in two places. */
+static bool is_immutable(const struct val *class)
+{
+	static const char *const names[] = { "datetime\ndatetime", "datetime\ndate",
+		"datetime\ntime", "datetime\ntimedelta", "datetime\ntimezone", "decimal\nDecimal",
+		"fractions\nFraction", "uuid\nUUID", "builtins\ncomplex", "builtins\nfrozenset" };
+
+	for (size_t i = 0; class->type == VAL_GLOBAL && i < ARRAY_LEN(names); i++)
+		if (slice_is(class->s, names[i]))
+			return true;
+	return false;
+}
+
+/* The call stays as it is; only bytes are bytes. */
+static void keep_call(struct pickle_machine *m, struct pickle_node *node, bool new)
+{
+	struct val *class = &node->v.items[0];
+	struct val ret = { .type = VAL_NONE };
+	global_call call = NULL;
+
+	if (class->type == VAL_GLOBAL && !new &&is_known(class->s, &call) &&
+		(call == call_bytes || call == call_encode) && call(m, &node->v.items[1], &ret)) {
+		node->v = ret;
+		return;
+	}
+	node->v.type = new ? VAL_NEWOBJ : VAL_REDUCE;
+	node->mutable = !is_immutable(class);
+}
+
 /* The two topmost values, a callable and its arguments, become what the call gives. */
-static void make_call(struct pickle_machine *m)
+static void make_call(struct pickle_machine *m, bool new)
 {
 	struct pickle_node *node;
 	global_call call = NULL;
@@ -252,6 +286,10 @@ static void make_call(struct pickle_machine *m)
 		return;
 	if (node->v.items[1].type != VAL_TUPLE) {
 		pm_fail(m, ERR_FORMAT, "the arguments of a call are not a tuple");
+		return;
+	}
+	if (keeps_objects(m)) {
+		keep_call(m, node, new);
 		return;
 	}
 	if (node->v.items[0].type != VAL_GLOBAL) {
@@ -274,12 +312,12 @@ static void make_call(struct pickle_machine *m)
 
 void pm_op_reduce(struct pickle_machine *m)
 {
-	make_call(m);
+	make_call(m, false);
 }
 
 void pm_op_newobj(struct pickle_machine *m)
 {
-	make_call(m);
+	make_call(m, true);
 }
 
 /* class, args, keywords: a call of what Python's copyreg has for it */
@@ -297,7 +335,30 @@ void pm_op_newobj_ex(struct pickle_machine *m)
 	if (m->rc != OK)
 		return;
 	pm_push_node(m, args);
-	make_call(m);
+	make_call(m, false);
+}
+
+static void keep_state(
+	struct pickle_machine *m, struct pickle_node *object, struct pickle_node *state)
+{
+	uint32_t mutable = object->mutable;
+	struct val *items;
+
+	if (object->v.type < VAL_REDUCE || object->v.type == VAL_PERSID)
+		pm_fail(m, ERR_FORMAT, "a state for something that has none");
+	else if (object->placed)
+		pm_fail(m, ERR_UNSUPPORTED, "an object that holds itself");
+	items = m->rc == OK ? arena_alloc(m->arena, 2 * sizeof(*items)) : NULL;
+	if (!items) {
+		pm_no_memory(m);
+		return;
+	}
+	items[0] = object->v;
+	items[1] = state->v;
+	object->depth++; /* states on states */
+	pm_adopt(m, object, state);
+	object->mutable = mutable & 1;
+	object->v = (struct val){ .type = VAL_BUILD, .n = 2, .items = items };
 }
 
 /* object, state: only something that was made by a call has a state */
@@ -309,13 +370,17 @@ void pm_op_build(struct pickle_machine *m)
 
 	if (!object)
 		return;
+	if (keeps_objects(m)) {
+		keep_state(m, object, state);
+		return;
+	}
 	if (object->v.type != VAL_REDUCE || object->v.n > 2) {
 		pm_fail(m, ERR_FORMAT, "a state for something that has none");
 		return;
 	}
 	items = arena_alloc(m->arena, 3 * sizeof(*items));
 	if (!items) {
-		pm_fail(m, ERR_LIMIT, "no memory");
+		pm_no_memory(m);
 		return;
 	}
 	pm_adopt(m, object, state);
@@ -337,7 +402,7 @@ void pm_op_inst(struct pickle_machine *m)
 	if (m->rc != OK)
 		return;
 	pm_push_node(m, args);
-	make_call(m);
+	make_call(m, args->v.n == 0);
 }
 
 /* Protocol 1's: mark, class, arguments. */
@@ -350,7 +415,7 @@ void pm_op_obj(struct pickle_machine *m)
 	if (m->rc != OK)
 		return;
 	pm_collect(m, VAL_TUPLE, n - 1);
-	make_call(m);
+	make_call(m, n == 1);
 }
 
 /* The reference itself stands for the object. */

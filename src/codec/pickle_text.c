@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/number.h"
 #include "codec/pickle_machine.h"
 
 enum { NUMBER_MAX = 1000 }; /* digits: more is not sent by anybody */
@@ -23,34 +24,16 @@ static bool number_line(struct pickle_machine *m, char out[NUMBER_MAX + 1])
 	return true;
 }
 
-/* @digits as little-endian two's complement, with room for the sign. */
 static struct slice big_from_digits(struct pickle_machine *m, const char *digits, bool negative)
 {
-	size_t n = strlen(digits) / 2 + 2; /* a digit is less than 4 bits */
+	size_t n = number_room(digits);
 	uint8_t *le = arena_alloc(m->arena, n);
 
 	if (!le) {
-		pm_fail(m, ERR_LIMIT, "no memory");
+		pm_no_memory(m);
 		return slice_of(NULL, 0);
 	}
-	memset(le, 0, n);
-	while (*digits) {
-		uint64_t carry = 0;
-		uint64_t factor = 1;
-
-		for (; *digits && factor < 1000000000; digits++, factor *= 10)
-			carry = carry * 10 + (uint64_t)(*digits - '0');
-		for (size_t i = 0; i < n; i++) {
-			carry += le[i] * factor;
-			le[i] = (uint8_t)carry;
-			carry >>= 8;
-		}
-	}
-	for (size_t i = 0, carry = 1; negative && i < n; i++) {
-		carry += (uint8_t)~le[i];
-		le[i] = (uint8_t)carry;
-		carry >>= 8;
-	}
+	number_from_digits(digits, negative, le, n);
 	return slice_of(le, n);
 }
 
@@ -193,7 +176,7 @@ void pm_op_string(struct pickle_machine *m)
 	}
 	out = arena_alloc(m->arena, line.len);
 	if (!out) {
-		pm_fail(m, ERR_LIMIT, "no memory");
+		pm_no_memory(m);
 		return;
 	}
 	end = line.data + line.len - 1;
@@ -248,7 +231,7 @@ void pm_op_unicode(struct pickle_machine *m)
 		return;
 	out = arena_alloc(m->arena, line.len * 2 + 4);
 	if (!out) {
-		pm_fail(m, ERR_LIMIT, "no memory");
+		pm_no_memory(m);
 		return;
 	}
 	for (size_t i = 0; i < line.len; i++) {

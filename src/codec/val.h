@@ -25,6 +25,10 @@ enum val_type {
 	VAL_GLOBAL, /* s: "module\nname"; only where the decoder was told to keep globals */
 	VAL_REDUCE, /* items: callable, args tuple [, state]; never executed */
 	VAL_PERSID, /* one item: what names a persistent object; only with PICKLE_EXACT */
+	/* only with PICKLE_OBJECTS */
+	VAL_NEWOBJ, /* items: class, args tuple: class.__new__(class, *args) */
+	VAL_BUILD,  /* items: object, state */
+	VAL_FILLED, /* items: object, and the list or dict of what is added to it */
 };
 
 struct val {

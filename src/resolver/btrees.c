@@ -1,6 +1,7 @@
 #include "resolver/btrees.h"
 
 #include "codec/pickle.h"
+#include "codec/record.h"
 #include "resolver/merge.h"
 #include "resolver/pyvalue.h"
 #include "resolver/state.h"
@@ -57,7 +58,7 @@ static void write_bucket(const struct btrees_class *class, const struct val *rec
 		top = tuple_of(&node, 1);
 		whole = tuple_of(&top, 1);
 	}
-	state_write(record_class, &whole, ret);
+	record_write(record_class, &whole, ret);
 }
 
 static int resolve_bucket(const struct btrees_class *class, const struct state s[STATES],
@@ -124,7 +125,7 @@ static int resolve_length(const struct state s[STATES], struct buf *ret, struct 
 	}
 	if (!sum(&s[COMMITTED].value, &s[CHANGED].value, &s[OLD].value, &v))
 		return err_set(e, ERR_UNSUPPORTED, "a length above 64 bits");
-	state_write(&s[CHANGED].class, &v, ret);
+	record_write(&s[CHANGED].class, &v, ret);
 	return OK;
 }
 

@@ -1,9 +1,8 @@
-/* A data record taken apart for conflict resolution, and the merged one put together. */
+/* A data record taken apart for conflict resolution. */
 #ifndef RESOLVER_STATE_H
 #define RESOLVER_STATE_H
 
 #include "base/arena.h"
-#include "base/buf.h"
 #include "base/compiler.h"
 #include "base/err.h"
 #include "base/slice.h"
@@ -22,8 +21,5 @@ MUST_CHECK int state_read(
 /** The class of the record's object, "module\nname"; false when it takes arguments to make one or
  * the class has no name. Borrows from @arena. */
 bool state_class_name(const struct state *s, struct arena *arena, struct slice *ret);
-
-/** Append a record: the pickles of @class and @value, with one memo. Check buf_ok(). */
-void state_write(const struct val *class, const struct val *value, struct buf *out);
 
 #endif

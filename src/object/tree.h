@@ -1,0 +1,51 @@
+/* The inside of values: shared by the files of this folder. */
+#ifndef OBJECT_TREE_H
+#define OBJECT_TREE_H
+
+#include "object/value.h"
+
+/** The keys of a dict by their hashes: open addressing, of indexes of pairs + 1. */
+struct value_index {
+	uint32_t *slots;
+	size_t room; /* a power of two */
+};
+
+struct value {
+	enum value_kind kind;
+	bool alone; /* an object that can be written nowhere else: it needs its record's memo */
+	bool old;   /* an object whose pickle has a protocol below 3 */
+	struct value *owner; /* the container it is in; NULL: the caller's */
+	union {
+		bool b;
+		int64_t i;
+		double f;
+		struct {
+			char *data; /* NUL behind it */
+			size_t len;
+			char *dotted; /* the class of VALUE_OTHER */
+		} bytes;
+		/* a dict: key, value, key, value ...; a removed pair is two NULLs */
+		struct {
+			struct value **items;
+			size_t n, room;
+			size_t n_removed; /* pairs */
+			struct value_index index;
+		} seq;
+		struct {
+			struct reference r; /* texts owned */
+			char *dotted;
+		} ref;
+	};
+};
+
+struct value *value_new(enum value_kind kind);
+/** "module\nname": both are lines of their own in a pickle. */
+bool value_is_class(struct slice s);
+/** Another owner's value, a container in itself, or NULL cannot be put into @v: ERR_INVAL, ERR_NOMEM. */
+MUST_CHECK int value_may_own(const struct value *v, const struct value *item, struct err *e);
+/** Free @item, which @v did not take: not when a container has it, nor when @v is in it. */
+void value_refuse(const struct value *v, struct value *item);
+MUST_CHECK int value_reserve(struct value *v, size_t more, struct err *e);
+void value_index_free(struct value_index *x);
+
+#endif

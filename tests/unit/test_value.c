@@ -1,0 +1,230 @@
+/* Values: who owns them, what dicts find, what cannot be put; records without memory. The comparison with Python is
+ * tests/interop/test_objects.py. */
+#include "cmocka_all.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "object/object.h"
+
+static struct err last;
+static int fail_from = -1;
+static int allocations;
+
+static int fail_one(void)
+{
+	return allocations++ == fail_from;
+}
+
+static struct value *text(const char *s)
+{
+	return value_str(slice_str(s));
+}
+
+static void put(struct value *dict, struct value *key, struct value *v)
+{
+	if (value_set(dict, key, v, &last) != OK)
+		fail_msg("%s", last.text);
+}
+
+static void shows(const struct value *v, const char *expected)
+{
+	struct buf out = BUF_INIT(0);
+
+	value_show(v, 1000, &out);
+	buf_put_u8(&out, 0);
+	assert_true(buf_ok(&out));
+	assert_string_equal((char *)out.data, expected);
+	buf_free(&out);
+}
+
+static void test_a_value_has_one_owner(void **state)
+{
+	struct value *list = value_list();
+	struct value *other = value_list();
+	struct value *item = text("x");
+
+	assert_int_equal(value_insert(list, 0, item, &last), OK);
+	assert_int_equal(value_insert(other, 0, item, &last), ERR_INVAL);
+	value_free(item); /* the list's: nothing happens */
+	assert_int_equal(value_insert(other, 0, NULL, &last), ERR_NOMEM);
+	assert_int_equal(value_insert(list, 0, list, &last), ERR_INVAL);
+	assert_int_equal(value_insert(list, 9, other, &last), OK);
+	assert_int_equal(value_insert(other, 0, list, &last), ERR_INVAL);
+	assert_non_null(strstr(last.text, "hold itself"));
+	shows(list, "['x', []]");
+	assert_ptr_equal(value_take(list, 0), item);
+	assert_null(value_take(list, 1));
+	assert_int_equal(value_replace(list, 0, item, &last), OK);
+	assert_int_equal(value_replace(list, 1, text("lost"), &last), ERR_NOENT);
+	shows(list, "['x']");
+	value_free(list);
+}
+
+static void test_keys_are_equal_as_python_finds_them(void **state)
+{
+	static const uint8_t two_to_70[] = { 0, 0, 0, 0, 0, 0, 0, 0, 0x40 };
+	struct value *d = value_dict();
+	struct value *one = value_float(1.0);
+	struct value *yes = value_bool(true);
+	struct value *large = value_float(0x1p70);
+
+	for (int rounds = 0; rounds < 2; rounds++) { /* without and with an index */
+		put(d, value_int(1), text("one"));
+		assert_string_equal(value_as_slice(value_get(d, one)).data, "one");
+		put(d, value_bool(true), text("true"));
+		assert_string_equal(value_as_slice(value_get(d, one)).data, "true");
+		assert_ptr_equal(value_get(d, one), value_get(d, yes));
+		put(d, value_bigint(slice_of(two_to_70, 9)), text("large"));
+		assert_string_equal(value_as_slice(value_get(d, large)).data, "large");
+		put(d, value_bytes(slice_str("k")), text("bytes"));
+		assert_null(value_get_str(d, slice_str(rounds ? "none" : "k")));
+		for (int i = 100; i < 140; i++)
+			put(d, value_int(i), value_none());
+	}
+	assert_int_equal(value_len(d), 43);
+	assert_int_equal(value_set(d, value_list(), value_none(), &last), ERR_INVAL);
+	value_free(one);
+	value_free(yes);
+	value_free(large);
+	value_free(d);
+}
+
+static void test_a_dict_keeps_its_order(void **state)
+{
+	struct value *d = value_dict();
+	struct value *key;
+	struct value *v;
+	char name[16];
+	size_t pos = 0;
+	int n = 0;
+
+	for (int i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "key %d", i);
+		put(d, text(name), value_int(i));
+	}
+	for (int i = 0; i < 1000; i++) {
+		struct value *k = value_str(
+			slice_of(name, (size_t)snprintf(name, sizeof(name), "key %d", i)));
+
+		assert_int_equal(value_as_int(value_get(d, k)), i);
+		if (i % 3)
+			assert_true(value_remove(d, k));
+		assert_int_equal(value_remove(d, k), i % 3 == 0);
+		if (i % 3 == 0)
+			put(d, text(name), value_int(i));
+		value_free(k);
+	}
+	assert_int_equal(value_len(d), 334);
+	while (value_next(d, &pos, &key, &v))
+		assert_int_equal(value_as_int(v), 3 * n++);
+	assert_int_equal(n, 334);
+	value_free(d);
+}
+
+static void test_equal(void **state)
+{
+	struct value *a = value_dict();
+	struct value *b = value_dict();
+
+	put(a, text("x"), value_int(1));
+	put(a, text("y"), value_none());
+	put(b, text("y"), value_none());
+	assert_false(value_equal(a, b));
+	put(b, text("x"), value_float(1.0));
+	assert_true(value_equal(a, b));
+	put(b, text("x"), text("1"));
+	assert_false(value_equal(a, b));
+	value_free(a);
+	value_free(b);
+}
+
+static void test_a_name_that_is_none(void **state)
+{
+	struct object_record r;
+
+	assert_null(value_str(slice_str("\xff")));
+	assert_null(value_reference(&(struct reference){ .class = "nodots" }));
+	assert_null(value_reference(&(struct reference){ .class = "a\nb\nc" }));
+	assert_int_equal(object_make("nothing", value_dict(), &r, &last), ERR_INVAL);
+	assert_int_equal(object_make(OBJECT_LIST, NULL, &r, &last), ERR_NOMEM);
+	assert_null(object_class("nodots"));
+}
+
+static void test_too_deep(void **state)
+{
+	struct value *v = value_none();
+	struct buf out = BUF_INIT(0);
+
+	for (int i = 0; i < ENC_DEPTH_MAX + 1; i++) {
+		struct value *list = value_list();
+
+		assert_int_equal(value_insert(list, 0, v, &last), OK);
+		v = list;
+	}
+	assert_int_equal(value_pickle(v, &out, &last), ERR_LIMIT);
+	value_free(v);
+	buf_free(&out);
+}
+
+/* Values of each kind, an object and a reference. */
+static void read_and_write(int *ret_rc)
+{
+	static const char record[] =
+		"\x80\3cpersistent.mapping\nPersistentMapping\nq\0.\x80\3}X\4\0\0\0data}("
+		"X\1\0\0\0a](K\1\x8a\x09\0\0\0\0\0\0\0\0\1G?\xf8\0\0\0\0\0\0NeX\1\0\0\0r"
+		"C\x08\0\0\0\0\0\0\0\1h\0\x86QX\1\0\0\0ocdatetime\ndate\nC\4abcd\x85Rus.";
+	struct object_record r = { 0 };
+	struct buf out = BUF_INIT(0);
+	struct value *copy = NULL;
+	int rc = object_read(slice_of(record, sizeof(record) - 1), &r, &last);
+
+	if (rc == OK)
+		copy = value_copy(r.state);
+	if (rc == OK && !copy)
+		rc = ERR_NOMEM;
+	if (rc == OK)
+		rc = object_write(&r, &out, &last);
+	mem_fault_hook = NULL;
+	if (rc == OK) {
+		assert_true(value_equal(copy, r.state));
+		shows(object_data(&r), "{'a': [1, 18446744073709551616, 1.5, None], "
+				       "'r': <persistent.mapping.PersistentMapping oid 0x1>, "
+				       "'o': <datetime.date, 23 bytes>}");
+	}
+	value_free(copy);
+	buf_free(&out);
+	object_free(&r);
+	*ret_rc = rc;
+}
+
+static void test_without_memory(void **state)
+{
+	int rc = ERR_NOMEM;
+
+	for (fail_from = 0; rc != OK && fail_from < 1000; fail_from++) {
+		allocations = 0;
+		mem_fault_hook = fail_one;
+		read_and_write(&rc);
+		mem_fault_hook = NULL;
+		if (rc != OK && rc != ERR_NOMEM)
+			fail_msg("allocation %d: %s", fail_from, last.text);
+	}
+	assert_true(fail_from > 20);
+	assert_int_equal(rc, OK);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_value_has_one_owner),
+		cmocka_unit_test(test_keys_are_equal_as_python_finds_them),
+		cmocka_unit_test(test_a_dict_keeps_its_order),
+		cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_a_name_that_is_none),
+		cmocka_unit_test(test_too_deep),
+		cmocka_unit_test(test_without_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
