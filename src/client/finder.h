@@ -17,7 +17,10 @@ struct finder;
  * Follow @path.
  * @connection  HOST:PORT,...; NULL: the environment's ZC_ZK_CONNECTION_STRING, or 127.0.0.1:2181
  * @wait        return when there is an address
- * @stop        asked while waiting, some times a second, with no lock held; true: give up with ERR_CLOSED. NULL: never
+ * @stop        asked with the events' arg while waiting, some times a second, with no lock held; true: give up with ERR_CLOSED.
+ *              NULL: never
+ * @events      its log() only; runs with the finder's order lock held: nothing of the finder may be called there. NULL: none
+ * Returns 0; ERR_TIMEOUT, ERR_NOENT; ERR_INVAL (no connection string, no path), ERR_LIMIT, ERR_CLOSED, ERR_NOMEM.
  */
 MUST_CHECK int finder_open(const char *connection, const char *path, bool wait,
 	bool (*stop)(void *arg), const struct client_events *events, struct finder **ret,
