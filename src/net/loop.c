@@ -1,7 +1,10 @@
 #include "net/loop.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/check.h"
 
@@ -43,7 +46,7 @@ static void post(struct exec *x, struct job *j)
 	pthread_mutex_lock(&l->posted_lock);
 	*l->posted_end = j;
 	l->posted_end = (struct job **)&j->link;
-	uv_async_send(&l->async); /* under the lock: afterwards the loop may be gone */
+	loop_wake(l); /* under the lock: afterwards the loop may be gone */
 	pthread_mutex_unlock(&l->posted_lock);
 }
 
@@ -59,11 +62,18 @@ static struct job *take_posted(struct loop *l)
 	return j;
 }
 
-static void on_async(uv_async_t *a)
+static void on_event(uv_poll_t *p, int status, int events)
 {
-	struct loop *l = a->data;
-	struct job *j = take_posted(l);
+	struct loop *l = p->data;
+	struct job *j;
+	uint64_t n;
 
+	(void)status, (void)events;
+	if (read(l->event, &n, sizeof(n)) < 0)
+		return; /* nothing is there */
+	/* Who wakes after this writes again; what was left before is found from here on. */
+	atomic_store(&l->woken, false);
+	j = take_posted(l);
 	l->on_wake(l);
 	while (j) {
 		struct job *next = j->link;
@@ -71,6 +81,17 @@ static void on_async(uv_async_t *a)
 		j->done(j);
 		j = next;
 	}
+}
+
+static int open_event(struct loop *l, struct err *e)
+{
+	l->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (l->event < 0)
+		return err_sys(e, errno, "cannot make an eventfd for an event loop");
+	uv_poll_init(&l->uv, &l->poll, l->event);
+	l->poll.data = l;
+	uv_poll_start(&l->poll, UV_READABLE, on_event);
+	return OK;
 }
 
 int loop_init(struct loop *l, void (*on_wake)(struct loop *l), struct err *e)
@@ -86,14 +107,13 @@ int loop_init(struct loop *l, void (*on_wake)(struct loop *l), struct err *e)
 	rc = uv_loop_init(&l->uv);
 	if (rc != 0)
 		return err_set(e, ERR_IO, "cannot make an event loop: %s", uv_strerror(rc));
-	l->async.data = l;
-	rc = uv_async_init(&l->uv, &l->async, on_async);
-	if (rc != 0) {
+	atomic_init(&l->woken, false);
+	rc = open_event(l, e);
+	if (rc != OK)
 		uv_loop_close(&l->uv);
-		return err_set(e, ERR_IO, "cannot make an event loop: %s", uv_strerror(rc));
-	}
-	pthread_mutex_init(&l->posted_lock, NULL);
-	return OK;
+	else
+		pthread_mutex_init(&l->posted_lock, NULL);
+	return rc;
 }
 
 static void *run(void *arg)
@@ -117,12 +137,17 @@ int loop_start(struct loop *l, const char *thread_name, struct err *e)
 
 void loop_wake(struct loop *l)
 {
-	uv_async_send(&l->async);
+	const uint64_t one = 1;
+
+	if (atomic_exchange(&l->woken, true))
+		return;
+	while (write(l->event, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
 }
 
 void loop_finish(struct loop *l)
 {
-	uv_close((uv_handle_t *)&l->async, NULL);
+	uv_close((uv_handle_t *)&l->poll, NULL);
 }
 
 void loop_join(struct loop *l)
@@ -139,4 +164,5 @@ void loop_fini(struct loop *l)
 	}
 	uv_loop_close(&l->uv);
 	pthread_mutex_destroy(&l->posted_lock);
+	close(l->event);
 }

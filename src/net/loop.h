@@ -13,7 +13,11 @@
 
 struct loop {
 	uv_loop_t uv;
-	uv_async_t async;
+	/* What loop_wake() writes to. uv_async_t would do, but libuv lets the loop spin until the system call
+	 * that woke it has returned to its thread. */
+	int event;
+	uv_poll_t poll;
+	atomic_bool woken;               /* and not yet come around to it */
 	struct exec exec;                /* libuv's thread pool; done() on this loop */
 	void (*on_wake)(struct loop *l); /* on the loop's thread, after loop_wake() */
 	pthread_mutex_t posted_lock;     /* guards posted; docs/threads.md */

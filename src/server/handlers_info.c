@@ -16,11 +16,7 @@ static void join_storage(struct session *s, struct hub_storage *hs)
 {
 	s->hs = hs;
 	s->state = SESSION_REGISTERED;
-	s->storage_prev = NULL;
-	s->storage_next = hs->sessions;
-	if (hs->sessions)
-		hs->sessions->storage_prev = s;
-	hs->sessions = s;
+	hub_add_session(hs, s);
 	atomic_fetch_add(&hs->ss->stats.connections, 1);
 }
 

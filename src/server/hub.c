@@ -1,5 +1,7 @@
 #include "server/hub.h"
 
+#include <sched.h>
+
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -41,9 +43,35 @@ int hub_init(struct hub *h, struct server *s, struct exec *exec, struct hub_io *
 		hs->ss = &s->storages[i];
 		hs->cursor.wake = on_publish;
 		pub_cursor_attach(hs->ss->storage->pubs, &hs->cursor);
+		pub_cursor_listen(hs->ss->storage->pubs, &hs->cursor, false);
 		hs->applied = atomic_load(&hs->cursor.at)->tid;
 	}
 	return OK;
+}
+
+/* A loop without a session of a storage is not woken for its commits: it catches up here (I4 of publication.h). */
+void hub_add_session(struct hub_storage *hs, struct session *s)
+{
+	if (!hs->sessions) {
+		pub_cursor_listen(hs->ss->storage->pubs, &hs->cursor, true);
+		hub_catch_up(hs->hub);
+	}
+	s->storage_next = hs->sessions;
+	if (hs->sessions)
+		hs->sessions->storage_prev = s;
+	hs->sessions = s;
+}
+
+void hub_remove_session(struct hub_storage *hs, struct session *s)
+{
+	if (s->storage_prev)
+		s->storage_prev->storage_next = s->storage_next;
+	else
+		hs->sessions = s->storage_next;
+	if (s->storage_next)
+		s->storage_next->storage_prev = s->storage_prev;
+	if (!hs->sessions)
+		pub_cursor_listen(hs->ss->storage->pubs, &hs->cursor, false);
 }
 
 void hub_fini(struct hub *h)
@@ -51,6 +79,8 @@ void hub_fini(struct hub *h)
 	if (!h->storages)
 		return;
 	CHECK(!h->n_open && !h->finishing);
+	while (atomic_load(&h->n_posting)) /* a wake that is no longer needed: microseconds */
+		sched_yield();
 	for (size_t i = 0; i < h->server->n_storages; i++)
 		pub_cursor_detach(h->server->storages[i].storage->pubs, &h->storages[i].cursor);
 	load_op_free_all(h);
@@ -65,13 +95,15 @@ void hub_post(struct hub *h, struct hub_msg *m)
 	bool was_empty;
 
 	m->next = NULL;
+	atomic_fetch_add(&h->n_posting, 1);
 	pthread_mutex_lock(&h->inbox_lock);
 	was_empty = !h->inbox;
 	*h->inbox_end = m;
 	h->inbox_end = &m->next;
-	if (was_empty)
-		h->io->wake(h->io); /* under the lock: afterwards the hub may be gone */
 	pthread_mutex_unlock(&h->inbox_lock);
+	if (was_empty) /* without the lock, which is the first thing that who is woken wants */
+		h->io->wake(h->io);
+	atomic_fetch_sub(&h->n_posting, 1); /* afterwards the hub may be gone */
 }
 
 static struct hub_msg *take_inbox(struct hub *h)

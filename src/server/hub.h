@@ -10,6 +10,7 @@
 #define SERVER_HUB_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -67,6 +68,7 @@ struct hub {
 	pthread_mutex_t inbox_lock; /* guards inbox; docs/threads.md */
 	struct hub_msg *inbox;
 	struct hub_msg **inbox_end;
+	atomic_uint n_posting; /* threads within hub_post() */
 };
 
 MUST_CHECK int hub_init(
@@ -79,6 +81,10 @@ void hub_post(struct hub *h, struct hub_msg *m);
 
 /** Take what was published and posted. To be called after wake(), and before input is handled. */
 void hub_turn(struct hub *h);
+
+/** @s is told of the storage's publications from `applied` on, which is the newest tid when it is the first one. */
+void hub_add_session(struct hub_storage *hs, struct session *s);
+void hub_remove_session(struct hub_storage *hs, struct session *s);
 
 /** Queue the invalidations of everything published; moves `applied`. */
 void hub_catch_up(struct hub *h);

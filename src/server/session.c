@@ -125,12 +125,7 @@ static void unregister(struct session *s)
 
 	if (!hs)
 		return;
-	if (s->storage_prev)
-		s->storage_prev->storage_next = s->storage_next;
-	else
-		hs->sessions = s->storage_next;
-	if (s->storage_next)
-		s->storage_next->storage_prev = s->storage_prev;
+	hub_remove_session(hs, s);
 	atomic_fetch_sub(&hs->ss->stats.connections, 1);
 }
 

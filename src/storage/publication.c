@@ -4,6 +4,8 @@
 #include "base/err.h"
 #include "base/mem.h"
 
+enum { BEHIND_MAX = 100 }; /* publications that wait for a cursor that does not listen, about */
+
 struct publication *publication_new(uint32_t n_oids)
 {
 	struct publication *p = mem_zalloc(1, sizeof(*p) + (size_t)n_oids * sizeof(p->oids[0]));
@@ -132,10 +134,9 @@ static void free_old(struct pubchain *c)
 	}
 }
 
-void pubchain_publish(struct pubchain *c, struct publication *p)
+void pubchain_append(struct pubchain *c, struct publication *p)
 {
 	struct publication *last = atomic_load(&c->newest);
-	struct pub_cursor *cur;
 
 	CHECK(p->kind == PUBLICATION_INFO ? p->tid == last->tid : p->tid > last->tid); /* I1 */
 	pthread_mutex_lock(&c->lock);
@@ -143,9 +144,28 @@ void pubchain_publish(struct pubchain *c, struct publication *p)
 	atomic_store(&c->newest, p);
 	c->n_kept++;
 	free_old(c);
-	for (cur = c->cursors; cur; cur = cur->next)
-		cur->wake(cur);
 	pthread_mutex_unlock(&c->lock);
+}
+
+void pubchain_wake(struct pubchain *c)
+{
+	bool far_behind;
+	struct pub_cursor *cur;
+
+	pthread_mutex_lock(&c->lock);
+	far_behind = c->n_kept > c->keep + BEHIND_MAX;
+	for (cur = c->cursors; cur; cur = cur->next)
+		if ((cur->listens || far_behind) &&
+			atomic_load_explicit(&cur->at, memory_order_relaxed) !=
+				atomic_load_explicit(&c->newest, memory_order_relaxed))
+			cur->wake(cur);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void pubchain_publish(struct pubchain *c, struct publication *p)
+{
+	pubchain_append(c, p);
+	pubchain_wake(c);
 }
 
 uint64_t pubchain_last_tid(struct pubchain *c)
@@ -168,7 +188,7 @@ uint64_t pubchain_min_tid(struct pubchain *c)
 	for (cur = c->cursors; cur; cur = cur->next) {
 		uint64_t tid = atomic_load_explicit(&cur->at, memory_order_acquire)->tid;
 
-		if (tid < min)
+		if (cur->listens && tid < min)
 			min = tid;
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -180,7 +200,15 @@ void pub_cursor_attach(struct pubchain *c, struct pub_cursor *cur)
 	pthread_mutex_lock(&c->lock);
 	atomic_store(&cur->at, atomic_load(&c->newest));
 	cur->next = c->cursors;
+	cur->listens = true;
 	c->cursors = cur;
+	pthread_mutex_unlock(&c->lock);
+}
+
+void pub_cursor_listen(struct pubchain *c, struct pub_cursor *cur, bool on)
+{
+	pthread_mutex_lock(&c->lock);
+	cur->listens = on;
 	pthread_mutex_unlock(&c->lock);
 }
 

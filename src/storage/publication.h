@@ -4,7 +4,9 @@
  *
  * I1  tids in the chain grow strictly.
  * I2  When a publication is reachable, every index entry of its transaction is stored.
- * I3  A publication is freed only when it is behind every cursor and outside the last @keep. */
+ * I3  A publication is freed only when it is behind every cursor and outside the last @keep.
+ * I4  A cursor that does not listen is not woken for each publication, and answers nobody: who starts to listen takes
+ *     what is there first. */
 #ifndef STORAGE_PUBLICATION_H
 #define STORAGE_PUBLICATION_H
 
@@ -46,6 +48,7 @@ struct pub_cursor {
 	void (*wake)(
 		struct pub_cursor *c); /* something new is there; called on the writer's thread */
 	struct pub_cursor *next;       /* the chain's own */
+	bool listens;                  /* the chain's own */
 };
 
 struct pubchain {
@@ -77,18 +80,25 @@ void pubchain_seed(struct pubchain *c, struct publication *p);
  */
 MUST_CHECK int pubchain_start_at(struct pubchain *c, uint64_t tid);
 
-/** Append, wake all cursors, free what no one needs. Takes ownership. Threads: the writer's. */
+/** Append; free what no one needs. Takes ownership. Who has appended wakes. Threads: the writer's. */
+void pubchain_append(struct pubchain *c, struct publication *p);
+/** Wake the cursors that listen and have not taken all; the others, when they are far behind. Threads: any. */
+void pubchain_wake(struct pubchain *c);
+/** Append and wake. Threads: the writer's. */
 void pubchain_publish(struct pubchain *c, struct publication *p);
 
 /** Tid of the newest publication. Threads: any. */
 uint64_t pubchain_last_tid(struct pubchain *c);
 
-/** Tid of what the cursor took last that is farthest behind; of the newest publication, when there is no cursor.
- * Threads: any. */
+/** Tid of what the cursor took last that is farthest behind of those that listen; of the newest publication, when none
+ * does. Who starts to listen later takes more than that first. Threads: any. */
 uint64_t pubchain_min_tid(struct pubchain *c);
 
-/** Put the cursor at the newest publication; its tid is the hub's first applied tid. */
+/** Put the cursor at the newest publication; its tid is the hub's first applied tid. It listens. */
 void pub_cursor_attach(struct pubchain *c, struct pub_cursor *cur);
+/** Somebody waits for what the cursor takes (before anything is answered, all that is there has to be taken, I4), or
+ * nobody does. */
+void pub_cursor_listen(struct pubchain *c, struct pub_cursor *cur, bool on);
 void pub_cursor_detach(struct pubchain *c, struct pub_cursor *cur);
 
 /** The next one not yet taken, or NULL. It stays valid until pub_cursor_take() passes it. */

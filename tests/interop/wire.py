@@ -192,7 +192,7 @@ class Wire:
 
 
 def resident_kib(pid):
-    """Memory of a process that is in use, without what it has mapped of files: that is the page cache's."""
+    """Memory of a process that is in use, without mapped files: that is the page cache's."""
     with open(f'/proc/{pid}/status') as f:
         for line in f:
             if line.startswith('RssAnon:'):

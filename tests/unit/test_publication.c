@@ -48,6 +48,63 @@ static void test_take(void **state)
 	pubchain_close(&c);
 }
 
+/* One batch, one wake; and none for who has taken it already. */
+static void test_append_and_wake(void **state)
+{
+	struct pubchain c;
+	struct pub_cursor a = { .wake = count_wake };
+	struct pub_cursor b = { .wake = count_wake };
+
+	woken = 0;
+	assert_int_equal(pubchain_init(&c, 5, 10), 0);
+	pub_cursor_attach(&c, &a);
+	pub_cursor_attach(&c, &b);
+	pubchain_append(&c, make(6, 1));
+	pubchain_append(&c, make(7, 2));
+	assert_int_equal(woken, 0);
+	assert_int_equal(pub_cursor_peek(&a)->tid, 6);
+	pub_cursor_take(&a, pub_cursor_peek(&a));
+	pub_cursor_take(&a, pub_cursor_peek(&a));
+	pubchain_wake(&c);
+	assert_int_equal(woken, 1);
+	pubchain_wake(&c); /* it has not come yet */
+	assert_int_equal(woken, 2);
+	pub_cursor_detach(&c, &a);
+	pub_cursor_detach(&c, &b);
+	pubchain_close(&c);
+}
+
+/* I4: nobody waits for what it takes. It is woken when too much is kept for it, and holds up no pack. */
+static void test_who_does_not_listen(void **state)
+{
+	struct pubchain c;
+	struct pub_cursor a = { .wake = count_wake };
+	uint64_t tid = 5;
+
+	woken = 0;
+	assert_int_equal(pubchain_init(&c, tid, 10), 0);
+	pub_cursor_attach(&c, &a);
+	pub_cursor_listen(&c, &a, false);
+	for (int i = 0; i < 50; i++)
+		pubchain_publish(&c, make(++tid, 1));
+	assert_int_equal(woken, 0);
+	assert_int_equal(c.n_kept, 51);
+	assert_int_equal(pubchain_min_tid(&c), tid);
+	for (int i = 0; i < 100; i++)
+		pubchain_publish(&c, make(++tid, 1));
+	assert_in_range(woken, 1, 99);
+	pub_cursor_listen(&c, &a, true);
+	assert_int_equal(pubchain_min_tid(&c), 5);
+	while (pub_cursor_peek(&a))
+		pub_cursor_take(&a, pub_cursor_peek(&a));
+	woken = 0;
+	pubchain_publish(&c, make(++tid, 1));
+	assert_int_equal(woken, 1);
+	assert_int_equal(c.n_kept, 10);
+	pub_cursor_detach(&c, &a);
+	pubchain_close(&c);
+}
+
 static int freed;
 
 static void count_free(void *frame)
@@ -165,6 +222,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_take),
+		cmocka_unit_test(test_append_and_wake),
+		cmocka_unit_test(test_who_does_not_listen),
 		cmocka_unit_test(test_keep),
 		cmocka_unit_test(test_since),
 		cmocka_unit_test(test_since_gap),

@@ -56,12 +56,8 @@ void fs_log(struct filestorage *fs, int level, const char *fmt, ...)
 
 static void wake_writer(struct filestorage *fs)
 {
-	if (!fs->has_thread)
-		return;
-	pthread_mutex_lock(&fs->wake_lock);
-	fs->pushed = true;
-	pthread_cond_signal(&fs->wake);
-	pthread_mutex_unlock(&fs->wake_lock);
+	if (fs->has_thread)
+		sem_post(&fs->wake);
 }
 
 static void fs_finish(struct storage *s, struct txn *t)
@@ -116,12 +112,9 @@ static void *run_writer(void *arg)
 	bool stop = false;
 
 	while (!stop) {
-		pthread_mutex_lock(&fs->wake_lock);
-		while (!fs->pushed && !fs->stop)
-			pthread_cond_wait(&fs->wake, &fs->wake_lock);
-		fs->pushed = false;
-		stop = fs->stop;
-		pthread_mutex_unlock(&fs->wake_lock);
+		while (sem_wait(&fs->wake) != 0) /* EINTR: a debugger, say */
+			;
+		stop = atomic_load(&fs->stop); /* what was pushed before is written */
 		while (log_writer_step(fs->writer))
 			;
 	}
@@ -135,10 +128,8 @@ static void stop_writer(struct filestorage *fs)
 			;
 		return;
 	}
-	pthread_mutex_lock(&fs->wake_lock);
-	fs->stop = true;
-	pthread_cond_signal(&fs->wake);
-	pthread_mutex_unlock(&fs->wake_lock);
+	atomic_store(&fs->stop, true);
+	sem_post(&fs->wake);
 	pthread_join(fs->thread, NULL);
 }
 
@@ -155,8 +146,7 @@ static void release(struct filestorage *fs)
 	pthread_mutex_destroy(&fs->space_lock);
 	pthread_mutex_destroy(&fs->pin_lock);
 	pthread_cond_destroy(&fs->unpinned);
-	pthread_mutex_destroy(&fs->wake_lock);
-	pthread_cond_destroy(&fs->wake);
+	sem_destroy(&fs->wake);
 	packing_fini(&fs->packing);
 	mem_free(fs->path);
 	mem_free((char *)fs->base.name);
@@ -224,8 +214,7 @@ static struct filestorage *fs_new(const struct filestorage_options *o)
 	pthread_mutex_init(&fs->space_lock, NULL);
 	pthread_mutex_init(&fs->pin_lock, NULL);
 	pthread_cond_init(&fs->unpinned, NULL);
-	pthread_mutex_init(&fs->wake_lock, NULL);
-	pthread_cond_init(&fs->wake, NULL);
+	sem_init(&fs->wake, 0, 0);
 	packing_init(&fs->packing);
 	fs->base.ops = &ops;
 	fs->base.read_only = o->read_only;

@@ -4,6 +4,7 @@
 #define FILESTORAGE_FS_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -46,10 +47,8 @@ struct filestorage {
 	int lock_fd;
 	bool has_thread;
 	pthread_t thread;
-	pthread_mutex_t wake_lock; /* guards pushed, stop */
-	pthread_cond_t wake;
-	bool pushed;
-	bool stop;
+	sem_t wake; /* the log writer has something to do, or is to stop */
+	atomic_bool stop;
 };
 
 static inline struct filestorage *fs_of(struct storage *s)
