@@ -91,6 +91,10 @@ MUST_CHECK int client_open(const struct client_options *o, const struct address 
 /** Ends calls under way with ERR_CLOSED. Nobody may call any more. NULL is fine. */
 void client_close(struct client *c);
 
+/** The first half of it, while others may still call and do: calls under way end with ERR_CLOSED, and so does every later
+ * one. No callback comes any more when it has returned. Threads: any but those of callbacks. */
+void client_shut(struct client *c);
+
 /** Wait for a connection, for wait_timeout_ms or @timeout_ms when it is not 0.
  * Returns 0, ERR_TIMEOUT or ERR_CLOSED. */
 MUST_CHECK int client_wait(struct client *c, uint32_t timeout_ms, struct err *e);
@@ -134,8 +138,10 @@ struct call {
 	void (*done)(struct call *k);
 	void *arg;
 	/* out */
-	int rc; /* 0; ERR_CLOSED: not connected, or lost meanwhile (ClientDisconnected); ERR_REMOTE: the
-	           server's exception: error_class and reply; ERR_FORMAT: an answer that is none */
+	int rc; /* 0; ERR_CLOSED: not connected, or lost meanwhile (ClientDisconnected); ERR_FORMAT: an
+	           answer that is none; or the server's exception: ERR_NOKEY, ERR_CONFLICT, ERR_READONLY,
+	           ERR_STATE, ERR_UNDO, ERR_UNSUPPORTED, else ERR_REMOTE */
+	bool remote; /* it is the server's exception: call_decode() gives class name and arguments */
 	struct err err;
 	struct slice reply;       /* the content of the answer's frame */
 	enum encoding encoding;   /* of it */
@@ -149,20 +155,28 @@ struct call {
 	bool finished;
 	bool is_load;
 	void *waiter;
+	void *record;
 	void (*on_reply)(struct call *k); /* handles it in stream order, before done() */
 };
 
 /**
- * Ask. @args are encoded before return. When there is no connection, one is waited for (options.wait_timeout_ms, or
- * @timeout_ms when it is not 0), but not where k->done is set: that fails at once.
+ * Ask. @args are encoded before return. When the connection was lost, a new one is waited for (options.wait_timeout_ms,
+ * or @timeout_ms when it is not 0), but not where k->done is set: that fails at once. So does everything before the
+ * first connection, as with ZEO: client_wait() waits for it.
  * With k->done set: returns 0 and done() is called once, perhaps before the return; or returns an error and it is not.
  * Else: waits, and returns k->rc.
  */
 MUST_CHECK int client_call(struct client *c, struct call *k, const char *method,
 	const struct val *args, uint32_t n_args, uint32_t timeout_ms, struct err *e);
-/** Decode the answer into k->result (for ERR_REMOTE: the pair of class name and arguments). 0 or ERR_FORMAT, ERR_LIMIT, ERR_NOMEM. */
+/** Decode the answer into k->result (where k->remote: the pair of class name and arguments). 0 or ERR_FORMAT, ERR_LIMIT, ERR_NOMEM. */
 MUST_CHECK int call_decode(struct call *k, struct err *e);
 void call_end(struct call *k);
+
+/** Be told of calls of the server that are not the client's own (receiveBlobStart, receiveBlobChunk,
+ * receiveBlobStop), as the other callbacks are. Before anything is asked that leads to them. */
+void client_set_push(struct client *c,
+	void (*push)(void *arg, struct slice name, const struct val *args, uint32_t n_args),
+	void *arg);
 
 /** Say something that has no answer. Returns 0, ERR_CLOSED (no connection) or ERR_NOMEM. May wait until what was
  * said before has drained (1 MiB). */

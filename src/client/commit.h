@@ -45,6 +45,10 @@ MUST_CHECK int client_txn_delete(
 MUST_CHECK int client_txn_restore(struct client_txn *t, uint64_t oid, uint64_t serial,
 	struct slice data, bool has_data, uint64_t prev_txn, struct err *e);
 MUST_CHECK int client_txn_undo(struct client_txn *t, uint64_t tid, struct err *e);
+/** Any other call that belongs to the transaction and has no answer: storeBlobStart() and so on.
+ * @with_id  append the transaction's id to the arguments */
+MUST_CHECK int client_txn_cast(struct client_txn *t, const char *method, const struct val *args,
+	uint32_t n_args, bool with_id, struct err *e);
 
 /**
  * Ask the server. Returns 0, or an error with what the server said in @failure (NULL is fine).

@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
 #undef ERR_STATE
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 struct tls_context {
 	SSL_CTX *ctx;
+	bool check_name; /* a client's */
 };
 
 /* What a call waits for that could not do its work. */
@@ -25,6 +27,7 @@ enum wait {
 
 struct tls {
 	SSL *ssl;
+	const char *peer; /* what the other side is, for texts */
 	bool ready;
 	bool broken;         /* OpenSSL allows nothing more */
 	unsigned long cause; /* why, or 0 */
@@ -84,14 +87,14 @@ static void set_policy(SSL_CTX *ctx)
 		SSL_CTX_get0_param(ctx), X509_V_FLAG_X509_STRICT | X509_V_FLAG_PARTIAL_CHAIN);
 }
 
-int tls_context_new(struct tls_context **ret, struct err *e)
+static int context_new(const SSL_METHOD *method, struct tls_context **ret, struct err *e)
 {
 	struct tls_context *c = mem_zalloc(1, sizeof(*c));
 
 	if (!c)
 		return err_set(e, ERR_NOMEM, "no memory for TLS");
 	ERR_clear_error();
-	c->ctx = SSL_CTX_new(TLS_server_method());
+	c->ctx = SSL_CTX_new(method);
 	if (!c->ctx || !SSL_CTX_set_min_proto_version(c->ctx, TLS1_2_VERSION)) {
 		tls_context_free(c);
 		return openssl_error(e, ERR_INVAL, "TLS");
@@ -99,6 +102,20 @@ int tls_context_new(struct tls_context **ret, struct err *e)
 	set_policy(c->ctx);
 	*ret = c;
 	return OK;
+}
+
+int tls_context_new(struct tls_context **ret, struct err *e)
+{
+	return context_new(TLS_server_method(), ret, e);
+}
+
+int tls_context_new_client(bool check_name, struct tls_context **ret, struct err *e)
+{
+	int rc = context_new(TLS_client_method(), ret, e);
+
+	if (rc == OK)
+		(*ret)->check_name = check_name;
+	return rc;
 }
 
 void tls_context_free(struct tls_context *c)
@@ -202,7 +219,7 @@ int tls_use_system_authorities(struct tls_context *c, struct err *e)
 
 /* --- a connection --- */
 
-int tls_new(struct tls_context *c, int fd, struct tls **ret, struct err *e)
+static int new_tls(struct tls_context *c, int fd, const char *peer, struct tls **ret, struct err *e)
 {
 	struct tls *t = mem_zalloc(1, sizeof(*t));
 
@@ -214,8 +231,59 @@ int tls_new(struct tls_context *c, int fd, struct tls **ret, struct err *e)
 		tls_free(t);
 		return openssl_error(e, ERR_NOMEM, "TLS");
 	}
+	t->peer = peer;
 	t->write = WAIT_WRITE;
-	SSL_set_accept_state(t->ssl);
+	*ret = t;
+	return OK;
+}
+
+int tls_new(struct tls_context *c, int fd, struct tls **ret, struct err *e)
+{
+	int rc = new_tls(c, fd, "client", ret, e);
+
+	if (rc == OK)
+		SSL_set_accept_state((*ret)->ssl);
+	return rc;
+}
+
+/* What the server is asked for, and what its certificate must be for. */
+static bool set_name(struct tls *t, const char *name, bool check)
+{
+	X509_VERIFY_PARAM *param = SSL_get0_param(t->ssl);
+	bool ok;
+
+	if (X509_VERIFY_PARAM_set1_ip_asc(param, name)) { /* a number is not for SNI */
+		if (!check)
+			X509_VERIFY_PARAM_set1_ip(param, NULL, 0);
+		return true;
+	}
+	ERR_clear_error();
+	ok = SSL_set_tlsext_host_name(t->ssl, name) == 1;
+	if (ok && check) {
+		X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+		ok = X509_VERIFY_PARAM_set1_host(param, name, 0) == 1;
+	}
+	return ok;
+}
+
+int tls_new_client(
+	struct tls_context *c, int fd, const char *server_name, struct tls **ret, struct err *e)
+{
+	struct tls *t;
+	int rc;
+
+	if (c->check_name && (!server_name || !*server_name))
+		return err_set(e, ERR_INVAL,
+			"TLS: no name to check the server's certificate for: one was expected, or "
+			"that it is not to be checked");
+	rc = new_tls(c, fd, "server", &t, e);
+	if (rc != OK)
+		return rc;
+	SSL_set_connect_state(t->ssl);
+	if (server_name && *server_name && !set_name(t, server_name, c->check_name)) {
+		tls_free(t);
+		return openssl_error(e, ERR_INVAL, "TLS: the server's name");
+	}
 	*ret = t;
 	return OK;
 }
@@ -252,12 +320,12 @@ static int protocol_error(struct tls *t, struct err *e)
 	if (ERR_GET_LIB(cause) != ERR_LIB_SSL)
 		return err_set(e, ERR_FORMAT, "TLS: %s", reason_of(cause, room, sizeof(room)));
 	if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && verified != X509_V_OK)
-		return err_set(e, ERR_FORMAT, "TLS: the client's certificate is not accepted: %s",
-			X509_verify_cert_error_string(verified));
+		return err_set(e, ERR_FORMAT, "TLS: the %s's certificate is not accepted: %s",
+			t->peer, X509_verify_cert_error_string(verified));
 	if (reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)
-		return err_set(e, ERR_FORMAT, "TLS: the client showed no certificate");
+		return err_set(e, ERR_FORMAT, "TLS: the %s showed no certificate", t->peer);
 	if (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST)
-		return err_set(e, ERR_FORMAT, "TLS: the client does not speak it (%s)",
+		return err_set(e, ERR_FORMAT, "TLS: the %s does not speak it (%s)", t->peer,
 			reason_of(cause, room, sizeof(room)));
 	return err_set(e, ERR_FORMAT, "TLS: %s", reason_of(cause, room, sizeof(room)));
 }
@@ -275,11 +343,11 @@ static int result(struct tls *t, int ret, int errnum, enum wait *wait, struct er
 		*wait = WAIT_READ;
 		return ERR_AGAIN;
 	case SSL_ERROR_ZERO_RETURN:
-		return err_set(e, ERR_CLOSED, "TLS: the client has left");
+		return err_set(e, ERR_CLOSED, "TLS: the %s has left", t->peer);
 	case SSL_ERROR_SYSCALL:
 		t->broken = true;
 		return errnum ? err_set(e, ERR_IO, "TLS: %s", strerror(errnum))
-			      : err_set(e, ERR_CLOSED, "TLS: the client has left");
+			      : err_set(e, ERR_CLOSED, "TLS: the %s has left", t->peer);
 	default:
 		t->broken = true;
 		t->cause = ERR_get_error();
@@ -307,8 +375,9 @@ int tls_handshake(struct tls *t, struct err *e)
 	}
 	rc = result(t, ret, errno, &t->handshake, e);
 	if (rc != ERR_AGAIN && BIO_number_read(SSL_get_rbio(t->ssl)) == 0)
-		return err_set(e, ERR_CLOSED, "TLS: the client left before it sent anything");
-	return rc == ERR_CLOSED ? err_set(e, ERR_FORMAT, "TLS: the client left in the middle") : rc;
+		return err_set(e, ERR_CLOSED, "TLS: the %s left before it sent anything", t->peer);
+	return rc == ERR_CLOSED ? err_set(e, ERR_FORMAT, "TLS: the %s left in the middle", t->peer)
+				: rc;
 }
 
 int tls_read(struct tls *t, void *p, size_t n, size_t *ret_n, struct err *e)

@@ -1,4 +1,4 @@
-/* TLS for the connections of a server, on sockets that never block. The only file that knows
+/* TLS for the connections of a server and of a client, on sockets that never block. The only file that knows
  * OpenSSL is tls.c.
  *
  * T1  A client shows a certificate that one of the context's authorities vouches for; without it the
@@ -24,6 +24,9 @@ struct tls_context;
 
 /** TLS 1.2 and later, client certificates required. */
 MUST_CHECK int tls_context_new(struct tls_context **ret, struct err *e);
+/** For the connections of a client: TLS 1.2 and later, the server has to show a certificate.
+ * @check_name  it has to be for the name that tls_new_client() gets */
+MUST_CHECK int tls_context_new_client(bool check_name, struct tls_context **ret, struct err *e);
 /** Connections keep what they need of it. NULL is fine. */
 void tls_context_free(struct tls_context *c);
 
@@ -46,6 +49,10 @@ struct tls;
 
 /** @fd is borrowed. */
 MUST_CHECK int tls_new(struct tls_context *c, int fd, struct tls **ret, struct err *e);
+/** The client's side; @c is a client's. @server_name: a name or a number; NULL: there is none, which fails where names
+ * are checked. */
+MUST_CHECK int tls_new_client(
+	struct tls_context *c, int fd, const char *server_name, struct tls **ret, struct err *e);
 void tls_free(struct tls *t);
 
 /**

@@ -6,28 +6,31 @@
 #include "codec/pickle.h"
 #include "zeo/frame.h"
 
-static int decode_val(struct slice content, enum encoding encoding, struct arena *arena,
-	struct val *ret, struct err *e)
+static const struct pickle_limits limits_server = {
+	.depth = 48,
+	.memo = 1 << 20,
+	.items = 64 << 20,
+};
+
+static int decode_val(struct slice content, enum encoding encoding, bool from_server,
+	struct arena *arena, struct val *ret, struct err *e)
 {
+	const struct pickle_limits *limits = from_server ? &limits_server : &pickle_limits_message;
+	unsigned flags = from_server ? PICKLE_KEEP_GLOBALS : 0;
+
 	if (encoding == ENC_MSGPACK)
-		return msgpack_decode(content, &pickle_limits_message, arena, ret, e);
-	return pickle_decode(content, 0, &pickle_limits_message, arena, ret, NULL, e);
+		return msgpack_decode(content, limits, arena, ret, e);
+	return pickle_decode(content, flags, limits, arena, ret, NULL, e);
 }
 
-int message_decode(struct slice content, enum encoding encoding, struct arena *arena,
-	struct message *ret, struct err *e)
+static int take_message(const struct val *v, bool from_server, struct message *ret, struct err *e)
 {
 	struct message m = { 0 };
-	const struct val *f;
-	struct val v;
-	int rc = decode_val(content, encoding, arena, &v, e);
+	const struct val *f = v->items;
 
-	if (rc != OK)
-		return rc;
-	if (v.type != VAL_TUPLE || v.n != 4)
+	if (v->type != VAL_TUPLE || v->n != 4)
 		return err_set(e, ERR_FORMAT,
 			"a message that is not a tuple of 4: (id, flag, name, args) was expected");
-	f = v.items;
 	m.id = &f[0];
 	m.keep_alive = f[0].type == VAL_INT && f[0].i == -1;
 	if (f[1].type != VAL_BOOL && f[1].type != VAL_INT)
@@ -36,7 +39,10 @@ int message_decode(struct slice content, enum encoding encoding, struct arena *a
 	if (f[2].type != VAL_STR && f[2].type != VAL_BYTES)
 		return err_set(e, ERR_FORMAT, "a message whose method name is not a string");
 	m.name = f[2].s;
-	if (!m.keep_alive) {
+	if (from_server && slice_is(m.name, ".reply")) {
+		m.args = &f[3]; /* the result, of any type */
+		m.n_args = 1;
+	} else if (!m.keep_alive) {
 		if (f[3].type != VAL_TUPLE && f[3].type != VAL_LIST)
 			return err_set(e, ERR_FORMAT, "a message whose arguments are not a tuple");
 		m.args = f[3].items;
@@ -44,6 +50,24 @@ int message_decode(struct slice content, enum encoding encoding, struct arena *a
 	}
 	*ret = m;
 	return OK;
+}
+
+int message_decode(struct slice content, enum encoding encoding, struct arena *arena,
+	struct message *ret, struct err *e)
+{
+	struct val v;
+	int rc = decode_val(content, encoding, false, arena, &v, e);
+
+	return rc == OK ? take_message(&v, false, ret, e) : rc;
+}
+
+int message_decode_server(struct slice content, enum encoding encoding, struct arena *arena,
+	struct message *ret, struct err *e)
+{
+	struct val v;
+	int rc = decode_val(content, encoding, true, arena, &v, e);
+
+	return rc == OK ? take_message(&v, true, ret, e) : rc;
 }
 
 /* The PROTO opcode that starts every pickle belongs to the message, not to the id in it. */
@@ -95,6 +119,27 @@ void message_call(
 	enc_int(&w->enc, 0);
 	enc_bool(&w->enc, true);
 	enc_str(&w->enc, slice_str(name));
+}
+
+void message_request(struct message_writer *w, struct buf *out, enum encoding encoding, int64_t id,
+	const char *name)
+{
+	begin(w, out, encoding);
+	enc_int(&w->enc, id);
+	enc_bool(&w->enc, false);
+	enc_str(&w->enc, slice_str(name));
+}
+
+void message_heartbeat(struct buf *out, enum encoding encoding)
+{
+	struct message_writer w;
+
+	begin(&w, out, encoding);
+	enc_int(&w.enc, -1);
+	enc_int(&w.enc, 0);
+	enc_str(&w.enc, slice_str(".reply"));
+	enc_none(&w.enc);
+	message_end(&w);
 }
 
 void message_end(struct message_writer *w)

@@ -31,7 +31,7 @@ struct message {
 	bool async;           /* no reply is wanted */
 	bool keep_alive;      /* id -1: nothing else counts */
 	struct slice name;
-	const struct val *args; /* n_args of them */
+	const struct val *args; /* n_args of them; of a server's ".reply" the result */
 	uint32_t n_args;
 };
 
@@ -42,6 +42,11 @@ struct message {
  */
 MUST_CHECK int message_decode(struct slice content, enum encoding encoding, struct arena *arena,
 	struct message *ret, struct err *e);
+
+/** The same of what a server sends: globals and calls, of exceptions say, are kept as values (PICKLE_KEEP_GLOBALS), and
+ * there may be very many values. */
+MUST_CHECK int message_decode_server(struct slice content, enum encoding encoding,
+	struct arena *arena, struct message *ret, struct err *e);
 
 /** Encode @id for the reply. Returns 0, or ERR_LIMIT when it is larger than a client's ids are. */
 MUST_CHECK int reply_id_set(
@@ -61,6 +66,33 @@ void message_reply(struct message_writer *w, struct buf *out, enum encoding enco
  * w->enc. */
 void message_call(
 	struct message_writer *w, struct buf *out, enum encoding encoding, const char *name);
+/** Start a request with a number for an id: the tuple of its arguments goes to w->enc. */
+void message_request(struct message_writer *w, struct buf *out, enum encoding encoding, int64_t id,
+	const char *name);
 void message_end(struct message_writer *w);
+
+/** A heartbeat, frame and all: (-1, 0, '.reply', None). */
+void message_heartbeat(struct buf *out, enum encoding encoding);
+
+/** What comes before the result in a reply. */
+struct reply_head {
+	uint64_t id;
+	enum message_flag flag;
+	struct slice value; /* the result, encoded; without pickle's PROTO and STOP */
+};
+
+/** Look at the first bytes of a frame: is it a reply to a request with a number for an id, written as ZEO's servers
+ * write it? Nothing behind them is checked. False: message_decode() tells. */
+bool reply_head_parse(struct slice content, enum encoding encoding, struct reply_head *ret);
+
+/** The value of a reply to loadBefore. */
+struct reply_record {
+	struct slice data; /* borrowed */
+	uint64_t serial;
+	uint64_t end_tid; /* TID_NONE: current */
+};
+
+/** True for (bytes, tid, tid or None) as ZEO's servers write it. False: message_decode() tells. */
+bool reply_record_parse(struct slice value, enum encoding encoding, struct reply_record *ret);
 
 #endif

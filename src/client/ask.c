@@ -1,0 +1,70 @@
+/* The client's public calls. */
+#include "client/conn.h"
+#include "client/state.h"
+
+/* Asks and, without k->done, waits. L. */
+static int ask(struct client *c, struct call *k, const char *method, const struct val *args,
+	uint32_t n_args, struct err *e)
+{
+	struct conn *conn = c->conn;
+	int rc = conn_ask(conn, k, method, args, n_args, e);
+
+	if (rc != OK)
+		return rc;
+	conn_flush(conn);
+	if (k->done)
+		return OK;
+	conn_wait(conn, k);
+	if (k->rc != OK && e)
+		*e = k->err;
+	return k->rc;
+}
+
+int client_call(struct client *c, struct call *k, const char *method, const struct val *args,
+	uint32_t n_args, uint32_t timeout_ms, struct err *e)
+{
+	int rc = client_enter(c, e);
+
+	if (rc != OK)
+		return rc;
+	if (!k->done)
+		rc = client_await(c, timeout_ms, e);
+	else if (!c->operational)
+		rc = client_not_connected(c, e);
+	if (rc == OK && !k->done && conn_is_reader(c->conn))
+		rc = err_set(e, ERR_STATE, "a callback of the client cannot wait for an answer");
+	if (rc == OK)
+		rc = ask(c, k, method, args, n_args, e);
+	client_leave(c);
+	return rc;
+}
+
+int client_cast(struct client *c, const char *method, const struct val *args, uint32_t n_args,
+	struct err *e)
+{
+	int rc = client_enter(c, e);
+
+	if (rc != OK)
+		return rc;
+	if (!c->operational)
+		rc = client_not_connected(c, e);
+	if (rc == OK)
+		rc = conn_drain(c->conn, e);
+	if (rc == OK && !c->operational) /* it had to wait */
+		rc = client_not_connected(c, e);
+	if (rc == OK)
+		rc = conn_say(c->conn, method, args, n_args, e);
+	if (rc == OK)
+		conn_flush(c->conn);
+	client_leave(c);
+	return rc;
+}
+
+int client_ping(struct client *c, struct err *e)
+{
+	struct call k = { 0 };
+	int rc = client_call(c, &k, "ping", NULL, 0, 0, e);
+
+	call_end(&k);
+	return rc;
+}
