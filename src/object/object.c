@@ -158,14 +158,12 @@ int object_write(const struct object_record *r, struct buf *out, struct err *e)
 int object_make(const char *class, struct value *state, struct object_record *ret, struct err *e)
 {
 	struct object_record r = { 0 };
-	struct value *probe = value_reference(&(struct reference){ .class = class });
 	int rc = OK;
 
 	if (!state)
 		rc = err_set(e, ERR_NOMEM, "no state: there was no memory for it");
-	else if (!probe || !*class)
+	else if (!value_is_class(slice_str(class)))
 		rc = err_set(e, ERR_INVAL, "'%s' is no class: MODULE.NAME was expected", class);
-	value_free(probe);
 	r.class = rc == OK ? mem_strdup(class) : NULL;
 	if (rc == OK && !r.class)
 		rc = err_set(e, ERR_NOMEM, "no memory for a class");

@@ -39,8 +39,6 @@ struct value {
 };
 
 struct value *value_new(enum value_kind kind);
-/** "module\nname": both are lines of their own in a pickle. */
-bool value_is_class(struct slice s);
 /** Another owner's value, a container in itself, or NULL cannot be put into @v: ERR_INVAL, ERR_NOMEM. */
 MUST_CHECK int value_may_own(const struct value *v, const struct value *item, struct err *e);
 /** Free @item, which @v did not take: not when a container has it, nor when @v is in it. */

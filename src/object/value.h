@@ -63,6 +63,9 @@ struct value *value_copy(const struct value *v);
 /** Only what nobody else owns. NULL is fine. */
 void value_free(struct value *v);
 
+/** "module\nname": both are lines of their own in a pickle. */
+bool value_is_class(struct slice s);
+
 enum value_kind value_kind(const struct value *v);
 bool value_as_bool(const struct value *v);
 /** VALUE_INT and VALUE_BOOL. */

@@ -1,0 +1,49 @@
+/* What was changed by whom is told to a client as it happens; connections learn of it when their next transaction
+ * begins. This is what has been told, as far as it is kept: transactions in tid order, with their oids.
+ *
+ * C1  Every transaction above the floor that the client knows of is here.
+ *
+ * Threads: any; it has a lock of its own. */
+#ifndef DATABASE_CHANGES_H
+#define DATABASE_CHANGES_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+
+struct change;
+
+struct changes {
+	pthread_mutex_t lock;
+	struct change *first, **end;
+	size_t n_oids;     /* kept, of all */
+	size_t n_oids_max; /* the oldest go when there are more */
+	uint64_t floor;
+	uint64_t epoch; /* grows when anything may have changed */
+};
+
+/** How far one connection has come. */
+struct changes_cursor {
+	uint64_t seen; /* the last transaction */
+	uint64_t epoch;
+};
+
+void changes_init(struct changes *c, size_t n_oids_max);
+void changes_free(struct changes *c);
+
+/** Transaction @tid changed @oids. It may have been told before. */
+void changes_add(struct changes *c, uint64_t tid, const uint64_t *oids, size_t n);
+/** Anything may have changed, in transactions up to @last_tid and in ones that will be known next. */
+void changes_all(struct changes *c, uint64_t last_tid);
+
+/**
+ * Move the cursor to @tid, which the client knows of: each oid changed on the way is given to @changed.
+ * Returns false when it is not known what has changed: everything may have. @changed must not use @c.
+ */
+MUST_CHECK bool changes_advance(struct changes *c, struct changes_cursor *cursor, uint64_t tid,
+	void (*changed)(void *arg, uint64_t oid, uint64_t tid), void *arg);
+
+#endif

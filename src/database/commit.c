@@ -1,0 +1,193 @@
+/* A connection's changes become a transaction. */
+#include "client/commit.h"
+
+#include "base/arena.h"
+#include "base/mem.h"
+#include "codec/pickle.h"
+#include "database/connection.h"
+
+/* What is said of the transaction to the other connections. */
+struct committed {
+	struct database *db;
+	uint64_t *oids;
+	size_t n;
+};
+
+/* On the thread that reads, where the invalidation would stand (R3). */
+static void told(void *arg, uint64_t tid)
+{
+	const struct committed *c = arg;
+
+	changes_add(&c->db->changes, tid, c->oids, c->n);
+}
+
+static int list_oids(struct connection *conn, struct committed *ret, struct err *e)
+{
+	size_t n = 0;
+
+	for (struct persistent *p = conn->changed; p; p = p->next_changed)
+		n++;
+	ret->db = conn->db;
+	ret->n = 0;
+	ret->oids = mem_zalloc(n, sizeof(uint64_t));
+	if (!ret->oids)
+		return err_set(e, ERR_NOMEM, "no memory for a transaction");
+	for (struct persistent *p = conn->changed; p; p = p->next_changed)
+		ret->oids[ret->n++] = p->oid;
+	return OK;
+}
+
+/* The extension as the wire has it. */
+static int read_extension(const struct value *extension, struct arena *arena, struct buf *pickle,
+	struct val *ret, struct err *e)
+{
+	static const struct pickle_limits limits = { 60, 1 << 16, 1 << 20 };
+	int rc;
+
+	*ret = (struct val){ .type = VAL_DICT };
+	if (!extension)
+		return OK;
+	if (value_kind(extension) != VALUE_DICT)
+		return err_set(e, ERR_INVAL, "a transaction's extension is a dict");
+	rc = value_pickle(extension, pickle, e);
+	if (rc == OK && !buf_ok(pickle))
+		rc = err_set(e, ERR_NOMEM, "no memory for an extension");
+	if (rc == OK)
+		rc = pickle_decode(buf_slice(pickle), 0, &limits, arena, ret, NULL, e);
+	return rc;
+}
+
+static int begin(struct connection *conn, const struct commit_note *note, struct client_txn **ret,
+	struct err *e)
+{
+	struct arena arena = ARENA_INIT(0);
+	struct buf pickle = BUF_INIT(0);
+	struct val extension;
+	int rc = read_extension(note ? note->extension : NULL, &arena, &pickle, &extension, e);
+
+	if (rc == OK)
+		rc = client_txn_begin(conn->db->client,
+			slice_str(note && note->user ? note->user : ""),
+			slice_str(note && note->description ? note->description : ""), &extension,
+			TID_NONE, ' ', ret, e);
+	arena_free(&arena);
+	buf_free(&pickle);
+	return rc;
+}
+
+static int store(struct client_txn *t, struct persistent *p, struct buf *record, struct err *e)
+{
+	int rc;
+
+	buf_reset(record);
+	rc = object_write(&p->record, record, e);
+	if (rc) {
+		err_wrap(e, "object 0x%llx", (unsigned long long)p->oid);
+		return rc;
+	}
+	p->bytes = record->len;
+	return client_txn_store(t, p->oid, p->serial, buf_slice(record), e);
+}
+
+static int store_all(struct connection *conn, struct client_txn *t, struct err *e)
+{
+	struct buf record = BUF_INIT(0);
+	int rc = OK;
+
+	for (struct persistent *p = conn->changed; p && rc == OK; p = p->next_changed)
+		rc = store(t, p, &record, e);
+	for (struct persistent *p = conn->checked; p && rc == OK; p = p->next_checked)
+		if (p->status == PERSISTENT_CLEAN) /* what is written is compared anyway */
+			rc = client_txn_check(t, p->oid, p->serial, e);
+	buf_free(&record);
+	return rc;
+}
+
+static int vote(struct connection *conn, struct client_txn *t, struct err *e)
+{
+	const struct client_conflict *conflicts;
+	size_t n = 0;
+	int rc;
+
+	if (conn->db->resolver)
+		return client_txn_vote_resolving(t, conn->db->resolver, NULL, e);
+	rc = client_txn_vote(t, &conflicts, &n, NULL, e);
+	if (rc == OK && n)
+		rc = err_set(e, ERR_CONFLICT, "object 0x%llx was changed meanwhile",
+			(unsigned long long)conflicts[0].oid);
+	return rc;
+}
+
+/* What was merged is not what was stored: it is loaded again. Its place in the list stays. */
+static void mark_merged(struct connection *conn, const struct client_txn *t)
+{
+	const uint64_t *oids;
+	size_t n;
+
+	client_txn_resolved(t, &oids, &n);
+	for (size_t i = 0; i < n; i++) {
+		struct persistent *p = table_find(&conn->table, oids[i]);
+
+		if (p)
+			p->merged = true;
+	}
+}
+
+static void settle_committed(struct connection *conn, uint64_t tid)
+{
+	while (conn->changed) {
+		struct persistent *p = conn->changed;
+
+		conn->changed = p->next_changed;
+		p->status = PERSISTENT_CLEAN;
+		p->serial = tid;
+		if (p->merged) {
+			p->merged = false;
+			persistent_make_ghost(p);
+		} else {
+			table_idle(&conn->table, p);
+		}
+	}
+	connection_settle(conn);
+}
+
+static int commit_changes(
+	struct connection *conn, const struct commit_note *note, uint64_t *ret_tid, struct err *e)
+{
+	struct committed what = { 0 };
+	struct client_txn *t = NULL;
+	int rc = list_oids(conn, &what, e);
+
+	if (rc == OK)
+		rc = begin(conn, note, &t, e);
+	if (rc == OK)
+		rc = store_all(conn, t, e);
+	if (rc == OK)
+		rc = vote(conn, t, e);
+	if (rc == OK) {
+		mark_merged(conn, t);
+		rc = client_txn_finish(t, told, &what, ret_tid, NULL, e);
+		t = NULL; /* freed in any case */
+	}
+	client_txn_abort(t, 0);
+	mem_free(what.oids);
+	return rc;
+}
+
+int connection_commit(
+	struct connection *conn, const struct commit_note *note, uint64_t *ret_tid, struct err *e)
+{
+	uint64_t tid = TID_NONE;
+	int rc = OK;
+
+	if (conn->changed || conn->checked)
+		rc = commit_changes(conn, note, &tid, e);
+	if (rc) {
+		connection_abort(conn);
+		return rc;
+	}
+	settle_committed(conn, tid);
+	if (ret_tid)
+		*ret_tid = tid;
+	return OK;
+}
