@@ -22,6 +22,7 @@ bench:
 	@scripts/build build-bench --buildtype=release
 	@.venv/bin/python bench/run.py --build build-bench $(BENCH)
 	@.venv/bin/python bench/features.py --build build-bench $(FEATURES)
+	@.venv/bin/python bench/client.py --build build-bench $(CLIENT)
 
 install: all
 	@meson configure $(BUILD) --prefix='$(abspath $(PREFIX))'

@@ -102,3 +102,35 @@ def test_responder(build, tmp_path, free_address, start_server, mode, encoding):
     commits = run_zeoload(build, s.address, *encoding, '--committers=4', '--txn-objects=2')
     assert commits['connections']['min'] > 0
     assert log.stat().st_size > 2 * 500 * commits['operations']
+
+
+def run_client_bench(root, build, folder, *options):
+    """The results: {server: {client: {row: figures}}}."""
+    out = folder / 'client.json'
+    run = subprocess.run(
+        [sys.executable, root / 'bench' / 'client.py', '--quick', f'--build={build}', f'--dir={folder}',
+         f'--json={out}', *options], capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stderr
+    return json.loads(out.read_text())['results']
+
+
+def test_clients(root, build, tmp_path):
+    results = run_client_bench(root, build, tmp_path, '--seconds=0.1',
+                               '--only=cold,hit,prefetch,commit,zodb-cold')
+    assert set(results) == {'zkrunzeo', 'runzeo'}
+    for clients in results.values():
+        limit = clients.pop('zeoload')
+        for rows in clients.values():
+            assert set(rows) == {'cold', 'hit', 'prefetch', 'commit', 'zodb-cold'}
+            assert all(figures['rate']['median'] > 0 for figures in rows.values())
+            assert rows['cold']['cpu_us']['median'] > rows['hit']['cpu_us']['median'] > 0
+        assert set(limit) == {'cold', 'commit'}
+
+
+def test_zodbshootout(root, build, tmp_path):
+    results = run_client_bench(root, build, tmp_path, '--server=zkrunzeo',
+                               '--only=shootout-add,shootout-update,shootout-cold')
+    for client, rows in results['zkrunzeo'].items():
+        if client != 'zeoload':
+            assert set(rows) == {'shootout-add', 'shootout-update', 'shootout-cold'}
+            assert all(figures['seconds']['median'] > 0 for figures in rows.values())
