@@ -557,7 +557,7 @@ void conn_attend(struct conn *conn)
 	} else if (conn->attempt && attempt_wants_writable(conn->attempt)) {
 		start_poll(conn, false, true);
 	} else {
-		start_poll(conn, conn->polled && !conn->reading, conn->blocked);
+		start_poll(conn, conn->polled, conn->blocked); /* also while another reads: step_back() */
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (end)
