@@ -269,7 +269,7 @@ static bool set_name(struct tls *t, const char *name, bool check)
 int tls_new_client(
 	struct tls_context *c, int fd, const char *server_name, struct tls **ret, struct err *e)
 {
-	struct tls *t;
+	struct tls *t = NULL;
 	int rc;
 
 	if (c->check_name && (!server_name || !*server_name))
