@@ -24,14 +24,25 @@ enum zk_event_kind {
 	ZK_WATCH,        /* data: the path that changed */
 };
 
+/** What ZooKeeper says of a node beside its data. */
+struct zk_stat {
+	int64_t czxid, mzxid, ctime, mtime;
+	int32_t version, cversion, aversion;
+	int64_t owner; /* session of an ephemeral node, else 0 */
+	int32_t data_len, n_children;
+	int64_t pzxid;
+};
+
 struct zk_event {
 	struct zk_event *next;
 	enum zk_event_kind kind;
 	uint32_t generation; /* of the handle it came from */
 	uint64_t tag;        /* ZK_REPLY */
-	int rc;              /* ZK_REPLY: OK, ERR_NOENT, ERR_EXISTS, ERR_CLOSED (unknown whether it
-	                        was done), ERR_IO */
-	int64_t owner;       /* session of an ephemeral node, else 0 */
+	int rc;              /* ZK_REPLY: OK, ERR_NOENT, ERR_EXISTS, ERR_STATE (it has children),
+	                        ERR_CONFLICT (another version), ERR_READONLY (no permission),
+	                        ERR_CLOSED (unknown whether it was done), ERR_IO; data has the
+	                        library's text */
+	struct zk_stat stat; /* of a node that was read or set */
 	struct session_id session;
 	size_t n_children; /* so many names, each with its NUL, are in data */
 	size_t data_len;

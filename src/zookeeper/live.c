@@ -27,6 +27,16 @@ struct watch {
 	struct err failure;
 };
 
+/* What a thread waits for. */
+struct asking {
+	struct asking *next;
+	const struct live_ask *q;
+	uint64_t tag; /* when it is sent */
+	struct zk_event *reply;
+	int rc; /* without a reply */
+	bool done;
+};
+
 struct live {
 	struct live_core core; /* the thread's; its functions get back to us from it */
 	char *connection;
@@ -42,8 +52,10 @@ struct live {
 	unsigned refs;          /* the opener's, the thread's, each watch's */
 	bool stop, stopped;
 	bool connected;
+	int64_t session_id; /* when it is connected */
 	struct err failure; /* why there is no connection, when that is known */
 	struct watch *adding, *removing;
+	struct asking *waiting, *sent;
 	struct watch *calling; /* whose events are being told */
 };
 
@@ -102,12 +114,134 @@ static void free_watch(struct watch *w)
 	mem_free(w);
 }
 
+/* ---- what others ask ---- */
+
+static bool only_reads(const struct live_ask *q)
+{
+	return q->what == LIVE_GET || q->what == LIVE_CHILDREN || q->what == LIVE_GET_ACL;
+}
+
+static void append(struct asking **list, struct asking *a)
+{
+	while (*list)
+		list = &(*list)->next;
+	a->next = NULL;
+	*list = a;
+}
+
+static bool unlink_asking(struct asking **list, const struct asking *a)
+{
+	while (*list && *list != a)
+		list = &(*list)->next;
+	if (!*list)
+		return false;
+	*list = a->next;
+	return true;
+}
+
+static void send(struct live *l, const struct live_ask *q, uint64_t tag)
+{
+	static const struct zk_acl open_to_all = { ZK_PERM_ALL, "world", "anyone" };
+	const struct zk_acl *acl = q->n_acl ? q->acl : &open_to_all;
+	size_t n_acl = q->n_acl ? q->n_acl : 1;
+
+	switch (q->what) {
+	case LIVE_GET:
+		zk_session_get(l->session, q->path, false, tag);
+		break;
+	case LIVE_CHILDREN:
+		zk_session_children(l->session, q->path, false, tag);
+		break;
+	case LIVE_CREATE:
+		zk_session_create(l->session, q->path, q->data, acl, n_acl, q->flags, tag);
+		break;
+	case LIVE_SET:
+		zk_session_set(l->session, q->path, q->data, q->version, tag);
+		break;
+	case LIVE_DELETE:
+		zk_session_delete(l->session, q->path, q->version, tag);
+		break;
+	case LIVE_GET_ACL:
+		zk_session_get_acl(l->session, q->path, tag);
+		break;
+	case LIVE_SET_ACL:
+		zk_session_set_acl(l->session, q->path, acl, n_acl, q->version, tag);
+		break;
+	}
+}
+
+/* With the lock held, connected. */
+static void send_waiting(struct live *l)
+{
+	while (l->waiting) {
+		struct asking *a = l->waiting;
+
+		l->waiting = a->next;
+		a->tag = ++l->core.last_tag;
+		append(&l->sent, a);
+		send(l, a->q, a->tag);
+	}
+}
+
+static void finish_locked(struct live *l, struct asking *a, int rc)
+{
+	a->rc = rc;
+	a->done = true;
+	pthread_cond_broadcast(&l->changed);
+}
+
+/* Its answer is lost: what changed something is in doubt. With the lock held. */
+static void lost_locked(struct live *l, struct asking *a)
+{
+	if (only_reads(a->q) && !l->stop)
+		append(&l->waiting, a);
+	else
+		finish_locked(l, a, ERR_CLOSED);
+}
+
+/* Returns whether @ev was for somebody who takes it. */
+static bool take_reply(struct live *l, struct zk_event *ev)
+{
+	struct asking *a;
+	bool taken = false;
+
+	pthread_mutex_lock(&l->lock);
+	for (a = l->sent; a && a->tag != ev->tag; a = a->next)
+		;
+	if (a) {
+		unlink_asking(&l->sent, a);
+		if (ev->rc == ERR_CLOSED) {
+			lost_locked(l, a);
+		} else {
+			a->reply = ev;
+			finish_locked(l, a, ev->rc);
+			taken = true;
+		}
+	}
+	pthread_mutex_unlock(&l->lock);
+	return taken;
+}
+
+/* The handle is given up: nothing more comes. */
+static void lose_sent(struct live *l)
+{
+	pthread_mutex_lock(&l->lock);
+	while (l->sent) {
+		struct asking *a = l->sent;
+
+		l->sent = a->next;
+		lost_locked(l, a);
+	}
+	pthread_mutex_unlock(&l->lock);
+}
+
 /* ---- what the core calls ---- */
 
 static int shell_open(struct live_core *c, const struct session_id *attach, struct err *e)
 {
 	struct live *l = of_core(c);
 
+	lose_sent(l);
 	zk_session_close(l->session);
 	l->session = NULL;
 	l->generation++; /* what is still in the inbox is not heard any more */
@@ -198,12 +332,24 @@ static void shell_failed(struct live_core *c, struct live_watch *lw, const struc
 	set_step(of_core(c), w, W_FAILED);
 }
 
+static void shell_moved(struct live_core *c, struct live_watch *lw, const char *path)
+{
+	struct live *l = of_core(c);
+	struct watch *w = of_watch(lw);
+
+	if (!w->events.moved || !begin_call(l, w))
+		return;
+	w->events.moved(w->events.arg, path);
+	end_call(l);
+}
+
 static const struct live_ops shell_ops = {
 	.open = shell_open,
 	.get = shell_get,
 	.children = shell_children,
 	.changed = shell_changed,
 	.deleted = shell_deleted,
+	.moved = shell_moved,
 	.connection = shell_connection,
 	.failed = shell_failed,
 };
@@ -214,8 +360,6 @@ static void dispatch(struct live *l, const struct zk_event *ev)
 {
 	struct live_core *c = &l->core;
 
-	if (ev->generation != l->generation)
-		return;
 	switch (ev->kind) {
 	case ZK_CONNECTED:
 		live_core_connected(c, &ev->session, now());
@@ -254,7 +398,10 @@ static bool take_orders(struct live *l)
 	removing = l->removing;
 	l->adding = l->removing = NULL;
 	l->connected = l->core.state == LIVE_CONNECTED;
+	l->session_id = l->connected ? l->core.session.id : 0;
 	l->failure = l->core.failure;
+	if (l->connected)
+		send_waiting(l);
 	stop = l->stop;
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
@@ -287,9 +434,13 @@ static void end_session(struct live *l)
 	struct watch *w, *next;
 
 	live_core_stop(&l->core);
+	lose_sent(l);
 	zk_session_close(l->session);
 	detach_watches(l);
 	pthread_mutex_lock(&l->lock);
+	for (struct asking *a = l->waiting; a; a = a->next)
+		finish_locked(l, a, ERR_CLOSED);
+	l->waiting = NULL;
 	for (w = l->adding; w; w = w->next_adding)
 		w->step = W_DETACHED;
 	w = l->removing;
@@ -311,7 +462,11 @@ static void *run(void *arg)
 	while (!take_orders(l)) {
 		struct zk_event *ev = inbox_take(&l->in, live_core_deadline(&l->core));
 
-		if (ev)
+		bool ours = ev && ev->generation == l->generation;
+
+		if (ours && ev->kind == ZK_REPLY && take_reply(l, ev))
+			ev = NULL;
+		else if (ours)
 			dispatch(l, ev);
 		mem_free(ev);
 		live_core_tick(&l->core, now());
@@ -396,6 +551,120 @@ void live_close(struct live *l)
 	put_locked(l);
 }
 
+/* With the lock held. */
+static int no_connection(const struct live *l, struct err *e)
+{
+	const char *why = l->failure.code ? l->failure.text : "";
+
+	if (l->stop)
+		return err_set(e, ERR_CLOSED, "the ZooKeeper session was closed");
+	return err_set(e, ERR_TIMEOUT, "Can't connect to ZooKeeper at '%s'%s%s", l->connection,
+		*why ? ": " : "", why);
+}
+
+/* There is no use in waiting longer for a connection. With the lock held. */
+static bool is_hopeless(const struct live *l)
+{
+	return l->stop || (l->failure.code && !l->connected);
+}
+
+static int check_process(const struct live *l, struct err *e)
+{
+	if (l->pid == getpid())
+		return OK;
+	return err_set(e, ERR_CLOSED,
+		"the ZooKeeper session belongs to the process that opened it (%d), not to its "
+		"child",
+		(int)l->pid);
+}
+
+int live_connect(struct live *l, uint32_t timeout_ms, struct err *e)
+{
+	struct timespec until = timespec_in(timeout_ms);
+	int rc = check_process(l, e);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&l->lock);
+	while (!l->connected && !is_hopeless(l))
+		if (pthread_cond_timedwait(&l->changed, &l->lock, &until) == ETIMEDOUT)
+			break;
+	rc = l->connected && !l->stop ? OK : no_connection(l, e);
+	pthread_mutex_unlock(&l->lock);
+	return rc;
+}
+
+int64_t live_session_id(struct live *l)
+{
+	int64_t id;
+
+	if (l->pid != getpid())
+		return 0;
+	pthread_mutex_lock(&l->lock);
+	id = l->session_id;
+	pthread_mutex_unlock(&l->lock);
+	return id;
+}
+
+/* Wait until @a is done, with the lock held. */
+static int wait_done(struct live *l, struct asking *a, uint32_t timeout_ms, struct err *e)
+{
+	struct timespec until = timespec_in(timeout_ms);
+
+	while (!a->done && !is_hopeless(l))
+		if (pthread_cond_timedwait(&l->changed, &l->lock, &until) == ETIMEDOUT)
+			break;
+	if (a->done)
+		return OK;
+	unlink_asking(&l->waiting, a);
+	unlink_asking(&l->sent, a);
+	if (l->connected && !l->stop)
+		return err_set(e, ERR_TIMEOUT, "%s: no answer from ZooKeeper at '%s'", a->q->path,
+			l->connection);
+	return no_connection(l, e);
+}
+
+static int explain(const struct live *l, const struct asking *a, struct err *e)
+{
+	static const char *const doing[] = { "read", "read", "created", "set", "deleted", "read",
+		"given other permissions" };
+	const char *path = a->q->path;
+
+	if (a->rc == ERR_NOENT && a->q->what != LIVE_CREATE)
+		return err_set(e, a->rc, "the path '%s' does not exist", path);
+	if (a->rc == ERR_EXISTS)
+		return err_set(e, a->rc, "the path '%s' exists", path);
+	if (a->rc == ERR_CLOSED)
+		return err_set(e, a->rc,
+			"%s: the connection to ZooKeeper at '%s' was lost: it may have been %s, or "
+			"not",
+			path, l->connection, doing[a->q->what]);
+	return err_set(e, a->rc, "%s: cannot be %s at ZooKeeper '%s': %s", path, doing[a->q->what],
+		l->connection, a->reply ? a->reply->data : err_name(a->rc));
+}
+
+int live_ask(struct live *l, const struct live_ask *q, uint32_t timeout_ms, struct zk_event **ret,
+	struct err *e)
+{
+	struct asking a = { .q = q };
+	int rc = check_process(l, e);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&l->lock);
+	append(&l->waiting, &a);
+	inbox_wake(&l->in);
+	rc = wait_done(l, &a, timeout_ms, e);
+	pthread_mutex_unlock(&l->lock);
+	if (rc == OK && a.rc)
+		rc = explain(l, &a, e);
+	if (rc == OK && ret)
+		*ret = a.reply;
+	else
+		mem_free(a.reply);
+	return rc;
+}
+
 struct live *live_of(const struct watch *w)
 {
 	return w->live;
@@ -432,20 +701,17 @@ static int wait_opened(struct live *l, const struct watch *w, uint32_t timeout_m
 {
 	struct timespec until = timespec_in(timeout_ms);
 
-	while (w->step == W_ADDED && !(l->failure.code && !l->connected))
+	while (w->step == W_ADDED && !is_hopeless(l))
 		if (pthread_cond_timedwait(&l->changed, &l->lock, &until) == ETIMEDOUT)
 			break;
 	if (w->step == W_OPEN)
 		return OK;
 	if (w->step == W_FAILED)
 		return err_set(e, w->failure.code, "%s", w->failure.text);
-	if (w->step == W_DETACHED)
-		return err_set(e, ERR_CLOSED, "the ZooKeeper session was closed");
-	if (l->connected)
+	if (l->connected && !l->stop)
 		return err_set(e, ERR_TIMEOUT, "%s: no answer from ZooKeeper at '%s'", w->path,
 			l->connection);
-	return err_set(e, ERR_TIMEOUT, "Can't connect to ZooKeeper at '%s'%s%s", l->connection,
-		l->failure.code ? ": " : "", l->failure.code ? l->failure.text : "");
+	return no_connection(l, e);
 }
 
 int live_watch_open(struct live *l, const char *path, enum watch_kind kind, uint32_t timeout_ms,

@@ -162,7 +162,7 @@ static void node_is_there(
 	}
 	w->state = w->again ? WATCH_READ : WATCH_SET;
 	w->again = false;
-	if (is_known(w, content, data.len)) { /* W5 */
+	if (is_known(w, content, data.len) && strcmp(w->told_path, w->walk.path) == 0) { /* W5 */
 		mem_free(content);
 		return;
 	}
@@ -172,6 +172,10 @@ static void node_is_there(
 	mem_free(old);
 	w->gone = false;
 	w->opened = true;
+	if (strcmp(w->told_path, w->walk.path) != 0) {
+		strcpy(w->told_path, w->walk.path);
+		c->ops->moved(c, w, w->told_path);
+	}
 	c->ops->changed(c, w, content, data.len, n);
 }
 
@@ -204,7 +208,7 @@ static void handle_reply(struct live_core *c, struct live_watch *w, int rc, stru
 {
 	if (rc == ERR_CLOSED)
 		pause(w, now_us); /* a new connection ends the pause */
-	else if (rc == ERR_IO)
+	else if (rc == ERR_IO || rc == ERR_READONLY)
 		refused(c, w, now_us);
 	else if (w->state == WATCH_FIND)
 		walk_reply(c, w, rc, data, now_us);

@@ -43,7 +43,8 @@ struct live_watch {
 	bool gone;         /* deleted() was called, changed() not since */
 	bool failed;       /* failed() was called: nothing more is done */
 	bool told_connected;
-	char *content; /* what was told; NULL = nothing yet */
+	char told_path[ZK_PATH_MAX]; /* where it was when that was told */
+	char *content;               /* what was told; NULL = nothing yet */
 	size_t content_len, content_n;
 };
 
@@ -58,6 +59,7 @@ struct live_ops {
 	void (*changed)(
 		struct live_core *c, struct live_watch *w, const char *data, size_t len, size_t n);
 	void (*deleted)(struct live_core *c, struct live_watch *w);
+	void (*moved)(struct live_core *c, struct live_watch *w, const char *path);
 	void (*connection)(struct live_core *c, struct live_watch *w, bool connected);
 	/** A watch that was not opened yet cannot be. */
 	void (*failed)(struct live_core *c, struct live_watch *w, const struct err *why);

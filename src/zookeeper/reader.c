@@ -1,117 +1,61 @@
 #include "zookeeper/reader.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
-#include "zookeeper/session.h"
 
 struct reader {
-	struct inbox in;
-	struct session *session;
-	const char *connection; /* for texts */
-	uint64_t timeout_us;
-	uint64_t tag;
+	struct live *live;
+	bool ours;
+	uint32_t timeout_ms;
 };
 
-static uint64_t deadline(const struct reader *r)
+int reader_on(struct live *l, uint32_t timeout_ms, struct reader **ret, struct err *e)
 {
-	return clock_mono_us(&clock_system) + r->timeout_us;
-}
+	struct reader *r = mem_zalloc(1, sizeof(*r));
 
-static int wait_connected(struct reader *r, struct err *e)
-{
-	uint64_t until = deadline(r);
-	struct zk_event *ev;
-
-	while ((ev = inbox_take(&r->in, until))) {
-		enum zk_event_kind kind = ev->kind;
-
-		mem_free(ev);
-		if (kind == ZK_CONNECTED)
-			return OK;
-	}
-	return err_set(e, ERR_TIMEOUT, "Can't connect to ZooKeeper at '%s'", r->connection);
-}
-
-/* The library's threads inherit the mask: signals are the program's business (T75). */
-static int open_session(struct reader *r, uint32_t timeout_ms, struct err *e)
-{
-	sigset_t all, old;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = zk_session_open(r->connection, timeout_ms, NULL, &r->in, 0, &r->session, e);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc == ERR_IO)
-		err_wrap(e, "Can't connect to ZooKeeper at '%s'", r->connection);
-	return rc;
+	if (!r)
+		return err_set(e, ERR_NOMEM, "no memory to read from ZooKeeper");
+	r->live = l;
+	r->timeout_ms = timeout_ms;
+	*ret = r;
+	return OK;
 }
 
 int reader_open(const char *connection, uint32_t timeout_ms, struct reader **ret, struct err *e)
 {
-	struct reader *r = mem_zalloc(1, sizeof(*r));
-	int rc;
+	struct live *l = NULL;
+	int rc = live_open(connection, timeout_ms, &l, e);
 
-	if (!r)
-		return err_set(e, ERR_NOMEM, "no memory for a ZooKeeper session");
-	inbox_init(&r->in);
-	r->connection = connection;
-	r->timeout_us = (uint64_t)timeout_ms * 1000;
-	rc = open_session(r, timeout_ms, e);
 	if (rc == OK)
-		rc = wait_connected(r, e);
-	if (rc) {
-		reader_close(r);
-		return rc;
-	}
-	*ret = r;
-	return OK;
+		rc = live_connect(l, timeout_ms, e);
+	if (rc == OK)
+		rc = reader_on(l, timeout_ms, ret, e);
+	if (rc)
+		live_close(l);
+	else
+		(*ret)->ours = true;
+	return rc;
 }
 
 void reader_close(struct reader *r)
 {
 	if (!r)
 		return;
-	zk_session_close(r->session);
-	inbox_free(&r->in);
+	if (r->ours)
+		live_close(r->live);
 	mem_free(r);
 }
 
-/* The reply to the request that was just sent. */
-static int take_reply(struct reader *r, const char *path, struct zk_event **ret, struct err *e)
+int reader_ask(struct reader *r, const struct live_ask *q, struct zk_event **ret, struct err *e)
 {
-	uint64_t until = deadline(r);
-	struct zk_event *ev;
-	int rc;
-
-	while ((ev = inbox_take(&r->in, until))) {
-		if (ev->kind == ZK_REPLY && ev->tag == r->tag)
-			break;
-		mem_free(ev);
-	}
-	if (!ev)
-		return err_set(e, ERR_TIMEOUT, "%s: no answer from ZooKeeper at '%s'", path,
-			r->connection);
-	rc = ev->rc;
-	if (rc == OK) {
-		*ret = ev;
-		return OK;
-	}
-	mem_free(ev);
-	if (rc == ERR_NOENT)
-		return err_set(e, rc, "the path '%s' does not exist", path);
-	return err_set(e, rc, "%s: cannot be read from ZooKeeper at '%s': %s", path, r->connection,
-		err_name(rc));
+	return live_ask(r->live, q, r->timeout_ms, ret, e);
 }
 
 int reader_get(struct reader *r, const char *path, struct zk_event **ret, struct err *e)
 {
-	zk_session_get(r->session, path, false, ++r->tag);
-	return take_reply(r, path, ret, e);
+	return reader_ask(r, &(struct live_ask){ .what = LIVE_GET, .path = path }, ret, e);
 }
 
 static int compare(const void *a, const void *b)
@@ -127,8 +71,7 @@ int reader_children(struct reader *r, const char *path, struct zk_event **ret,
 	const char *p;
 	int rc;
 
-	zk_session_children(r->session, path, false, ++r->tag);
-	rc = take_reply(r, path, &ev, e);
+	rc = reader_ask(r, &(struct live_ask){ .what = LIVE_CHILDREN, .path = path }, &ev, e);
 	if (rc)
 		return rc;
 	names = mem_zalloc(ev->n_children + 1, sizeof(*names));

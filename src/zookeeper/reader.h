@@ -1,7 +1,8 @@
-/* Reading nodes one after the other, for commands: every call waits for its answer. */
+/* Reading and changing nodes one after the other: every call waits for its answer. Any number of threads may call. */
 #ifndef ZOOKEEPER_READER_H
 #define ZOOKEEPER_READER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
@@ -9,17 +10,22 @@
 #include "base/slice.h"
 #include "zookeeper/event.h"
 #include "zookeeper/links.h"
+#include "zookeeper/live.h"
 
 struct reader;
 
 /** Connect. Returns 0, ERR_INVAL, ERR_IO or ERR_TIMEOUT ("Can't connect to ZooKeeper at ..."). */
 MUST_CHECK int reader_open(
 	const char *connection, uint32_t timeout_ms, struct reader **ret, struct err *e);
+/** The same on a session of the caller's, which must live as long as it. */
+MUST_CHECK int reader_on(struct live *l, uint32_t timeout_ms, struct reader **ret, struct err *e);
 /** NULL is fine. */
 void reader_close(struct reader *r);
 
-/** A node: event->data, ->owner. Freed with mem_free(). Returns 0, ERR_NOENT (no text),
- * ERR_CLOSED, ERR_TIMEOUT, ERR_IO. */
+/** Anything, as live_ask() does it. */
+MUST_CHECK int reader_ask(
+	struct reader *r, const struct live_ask *q, struct zk_event **ret, struct err *e);
+/** A node: event->data, ->stat. Freed with mem_free(). Returns as live_ask(). */
 MUST_CHECK int reader_get(struct reader *r, const char *path, struct zk_event **ret, struct err *e);
 /** The names of its children, sorted: *ret_names has event->n_children entries that point into
  * *ret. Both are freed with mem_free(). Results as reader_get()'s. */

@@ -24,6 +24,7 @@ struct registration {
 	struct registration_core core; /* the thread's; c->ops' functions get back to us from it */
 	struct registration_options o;
 	char *connection, *path, *monitor, *session_file, *data; /* copies for o */
+	struct zk_acl *acl;                                      /* as well, in one piece */
 	struct inbox in;
 	struct session *session;
 	uint32_t generation;
@@ -82,7 +83,11 @@ static void shell_get(struct registration_core *c, const char *path)
 
 static void shell_create(struct registration_core *c, const char *path, const char *data)
 {
-	zk_session_create(of_core(c)->session, path, data, 0);
+	struct registration *r = of_core(c);
+	static const struct zk_acl read_only = { ZK_PERM_READ, "world", "anyone" };
+
+	zk_session_create(r->session, path, slice_str(data), r->acl ? r->acl : &read_only,
+		r->acl ? r->o.n_acl : 1, ZK_EPHEMERAL, 0);
 }
 
 static void shell_keep(struct registration_core *c, const struct session_id *id)
@@ -133,7 +138,8 @@ static void dispatch(struct registration *r, const struct zk_event *ev)
 		core_expired(&r->core, now());
 		break;
 	case ZK_REPLY:
-		core_reply(&r->core, ev->rc, ev->owner, slice_of(ev->data, ev->data_len), now());
+		core_reply(
+			&r->core, ev->rc, ev->stat.owner, slice_of(ev->data, ev->data_len), now());
 		break;
 	case ZK_WATCH:
 		core_watch(&r->core, ev->data, now());
@@ -230,6 +236,7 @@ static void free_all(struct registration *r)
 	mem_free(r->path);
 	mem_free(r->monitor);
 	mem_free(r->session_file);
+	mem_free(r->acl);
 	free(r->data); /* jansson's */
 	mem_free(r);
 }
@@ -237,12 +244,35 @@ static void free_all(struct registration *r)
 /* {"pid":1} or {"monitor":"host:port","pid":1}: never empty (T37) */
 static char *node_data(const struct registration_options *o)
 {
-	json_t *properties =
-		json_pack("{s:s*, s:I}", "monitor", o->monitor, "pid", (json_int_t)o->pid);
-	char *text = json_dumps(properties, JSON_COMPACT | JSON_SORT_KEYS);
+	json_t *properties = o->data ? NULL
+				     : json_pack("{s:s*, s:I}", "monitor", o->monitor, "pid",
+					       (json_int_t)o->pid);
+	char *text =
+		o->data ? strdup(o->data) : json_dumps(properties, JSON_COMPACT | JSON_SORT_KEYS);
 
 	json_decref(properties);
 	return text;
+}
+
+static bool copy_acl(struct registration *r, const struct registration_options *o)
+{
+	size_t room = o->n_acl * sizeof(*o->acl);
+	char *text;
+
+	for (size_t i = 0; i < o->n_acl; i++)
+		room += strlen(o->acl[i].scheme) + strlen(o->acl[i].id) + 2;
+	r->acl = mem_alloc(room);
+	if (!r->acl)
+		return false;
+	text = (char *)(r->acl + o->n_acl);
+	for (size_t i = 0; i < o->n_acl; i++) {
+		r->acl[i] = o->acl[i];
+		r->acl[i].scheme = text;
+		text = stpcpy(text, o->acl[i].scheme) + 1;
+		r->acl[i].id = text;
+		text = stpcpy(text, o->acl[i].id) + 1;
+	}
+	return true;
 }
 
 static int copy_options(struct registration *r, const struct registration_options *o)
@@ -253,8 +283,8 @@ static int copy_options(struct registration *r, const struct registration_option
 	r->monitor = o->monitor ? mem_strdup(o->monitor) : NULL;
 	r->session_file = o->session_file ? mem_strdup(o->session_file) : NULL;
 	r->data = node_data(o);
-	if (!r->connection || !r->path || !r->data || (o->monitor && !r->monitor) ||
-		(o->session_file && !r->session_file))
+	if (!r->connection || !r->path || !r->data || (o->n_acl && !copy_acl(r, o)) ||
+		(o->monitor && !r->monitor) || (o->session_file && !r->session_file))
 		return ERR_NOMEM;
 	r->core = (struct registration_core){
 		.ops = &shell_ops,

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "zookeeper/links.h"
 #include "zookeeper/names.h"
+#include "zookeeper/session.h"
 
 struct registration;
 
@@ -17,9 +18,12 @@ struct registration_options {
 	const char *connection; /* HOST[:PORT],...[/CHROOT] */
 	const char *path;       /* must exist; links in it are followed */
 	uint32_t session_timeout_ms;
-	struct node_names names; /* names_find() */
-	int64_t pid;             /* the nodes' properties ... */
-	const char *monitor;     /* ... NULL = none */
+	struct node_names names;  /* names_find() */
+	int64_t pid;              /* the nodes' properties ... */
+	const char *monitor;      /* ... NULL = none */
+	const char *data;         /* the nodes' data instead of these properties, NULL = those */
+	const struct zk_acl *acl; /* n_acl of them; none: the world may read */
+	size_t n_acl;
 	/** The session is kept here (mode 0600), so that the next start can end it and with it
 	 * exactly our own left-over nodes. Have the lock on the data before you register: two
 	 * processes with one file would end each other's session. NULL = nowhere. */

@@ -252,7 +252,7 @@ void core_reply(
 	c->asked = ASK_NOTHING;
 	if (rc == ERR_CLOSED)
 		lost_reply(c, asked, now_us);
-	else if (rc == ERR_IO)
+	else if (rc == ERR_IO || rc == ERR_READONLY)
 		refused(c, asked, now_us);
 	else if (asked == ASK_PATH)
 		path_reply(c, rc, data, now_us);

@@ -39,10 +39,16 @@ static int code_of(int zoo_rc)
 		return ERR_NOENT;
 	case ZNODEEXISTS:
 		return ERR_EXISTS;
+	case ZNOTEMPTY:
+		return ERR_STATE;
+	case ZBADVERSION:
+		return ERR_CONFLICT;
+	case ZNOAUTH:
+		return ERR_READONLY;
 	case ZSYSTEMERROR:
 	case ZMARSHALLINGERROR:
 	case ZAPIERROR:
-	case ZNOAUTH:
+	case ZINVALIDACL:
 	case ZBADARGUMENTS:
 	case ZNOCHILDRENFOREPHEMERALS:
 	case ZUNIMPLEMENTED:
@@ -102,14 +108,33 @@ static void watcher(zhandle_t *zh, int type, int state, const char *path, void *
 
 static void reply(const struct request *q, int zoo_rc, struct zk_event *ev)
 {
+	const char *text = zoo_rc == ZOK ? "" : zerror(zoo_rc);
+
 	if (!ev)
-		ev = zk_event_new(ZK_REPLY, NULL, 0);
+		ev = zk_event_new(ZK_REPLY, text, strlen(text));
 	if (ev) {
 		ev->tag = q->tag;
 		ev->rc = code_of(zoo_rc);
 	}
 	post(q->session, ev);
 	mem_free((void *)q);
+}
+
+static struct zk_stat stat_of(const struct Stat *s)
+{
+	return (struct zk_stat){
+		.czxid = s->czxid,
+		.mzxid = s->mzxid,
+		.ctime = s->ctime,
+		.mtime = s->mtime,
+		.version = s->version,
+		.cversion = s->cversion,
+		.aversion = s->aversion,
+		.owner = s->ephemeralOwner,
+		.data_len = s->dataLength,
+		.n_children = s->numChildren,
+		.pzxid = s->pzxid,
+	};
 }
 
 static void on_data(
@@ -123,15 +148,51 @@ static void on_data(
 
 		ev = zk_event_new(ZK_REPLY, value, n);
 		if (ev)
-			ev->owner = stat->ephemeralOwner;
+			ev->stat = stat_of(stat);
 	}
 	reply(context, rc, ev);
 }
 
 static void on_string(int rc, const char *value, const void *context)
 {
-	(void)value;
+	reply(context, rc, rc == ZOK ? zk_event_new(ZK_REPLY, value, strlen(value)) : NULL);
+}
+
+static void on_stat(int rc, const struct Stat *stat, const void *context)
+{
+	struct zk_event *ev = rc == ZOK ? zk_event_new(ZK_REPLY, NULL, 0) : NULL;
+
+	if (ev)
+		ev->stat = stat_of(stat);
+	reply(context, rc, ev);
+}
+
+static void on_nothing(int rc, const void *context)
+{
 	reply(context, rc, NULL);
+}
+
+static void on_acl(int rc, struct ACL_vector *acl, struct Stat *stat, const void *context)
+{
+	struct zk_event *ev = NULL;
+	size_t n = 0;
+
+	for (int i = 0; rc == ZOK && i < acl->count; i++)
+		n += strlen(acl->data[i].id.scheme) + strlen(acl->data[i].id.id) + 16;
+	if (rc == ZOK)
+		ev = zk_event_new(ZK_REPLY, NULL, n);
+	if (ev) {
+		char *p = ev->data;
+
+		for (int i = 0; i < acl->count; i++)
+			p += sprintf(p, "%d %s %s", acl->data[i].perms, acl->data[i].id.scheme,
+				     acl->data[i].id.id) +
+			     1;
+		ev->n_children = (size_t)acl->count;
+		ev->data_len = (size_t)(p - ev->data);
+		ev->stat = stat_of(stat);
+	}
+	reply(context, rc, ev);
 }
 
 static void on_strings(int rc, const struct String_vector *names, const void *context)
@@ -303,12 +364,69 @@ void zk_session_children(struct session *s, const char *path, bool watch, uint64
 		reply(q, rc, NULL);
 }
 
-void zk_session_create(struct session *s, const char *path, const char *data, uint64_t tag)
+/* @out has room for ZK_ACL_MAX. */
+static struct ACL_vector acl_vector(const struct zk_acl *acl, size_t n, struct ACL *out)
+{
+	if (n > ZK_ACL_MAX)
+		n = ZK_ACL_MAX;
+	for (size_t i = 0; i < n; i++)
+		out[i] = (struct ACL){ acl[i].perms, { (char *)acl[i].scheme, (char *)acl[i].id } };
+	return (struct ACL_vector){ (int32_t)n, out };
+}
+
+void zk_session_create(struct session *s, const char *path, struct slice data,
+	const struct zk_acl *acl, size_t n_acl, int flags, uint64_t tag)
 {
 	struct request *q = request_new(s, tag);
-	int rc = q ? zoo_acreate(s->zh, path, data, (int)strlen(data), &ZOO_READ_ACL_UNSAFE,
-			     ZOO_EPHEMERAL, on_string, q)
+	struct ACL items[ZK_ACL_MAX];
+	struct ACL_vector list = acl_vector(acl, n_acl, items);
+	int zoo_flags = (flags & ZK_EPHEMERAL ? ZOO_EPHEMERAL : 0) |
+			(flags & ZK_SEQUENCE ? ZOO_SEQUENCE : 0);
+	int rc = q ? zoo_acreate(s->zh, path, data.len ? (const char *)data.data : "",
+			     (int)data.len, &list, zoo_flags, on_string, q)
 		   : ZOK;
+
+	if (rc != ZOK)
+		reply(q, rc, NULL);
+}
+
+void zk_session_set(
+	struct session *s, const char *path, struct slice data, int32_t version, uint64_t tag)
+{
+	struct request *q = request_new(s, tag);
+	int rc = q ? zoo_aset(s->zh, path, data.len ? (const char *)data.data : "", (int)data.len,
+			     version, on_stat, q)
+		   : ZOK;
+
+	if (rc != ZOK)
+		reply(q, rc, NULL);
+}
+
+void zk_session_delete(struct session *s, const char *path, int32_t version, uint64_t tag)
+{
+	struct request *q = request_new(s, tag);
+	int rc = q ? zoo_adelete(s->zh, path, version, on_nothing, q) : ZOK;
+
+	if (rc != ZOK)
+		reply(q, rc, NULL);
+}
+
+void zk_session_get_acl(struct session *s, const char *path, uint64_t tag)
+{
+	struct request *q = request_new(s, tag);
+	int rc = q ? zoo_aget_acl(s->zh, path, on_acl, q) : ZOK;
+
+	if (rc != ZOK)
+		reply(q, rc, NULL);
+}
+
+void zk_session_set_acl(struct session *s, const char *path, const struct zk_acl *acl, size_t n_acl,
+	int32_t version, uint64_t tag)
+{
+	struct request *q = request_new(s, tag);
+	struct ACL items[ZK_ACL_MAX];
+	struct ACL_vector list = acl_vector(acl, n_acl, items);
+	int rc = q ? zoo_aset_acl(s->zh, path, version, &list, on_nothing, q) : ZOK;
 
 	if (rc != ZOK)
 		reply(q, rc, NULL);

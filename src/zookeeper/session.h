@@ -11,6 +11,7 @@
 
 #include "base/compiler.h"
 #include "base/err.h"
+#include "base/slice.h"
 #include "zookeeper/event.h"
 
 struct session;
@@ -39,8 +40,39 @@ bool zk_session_close(struct session *s);
 void zk_session_get(struct session *s, const char *path, bool watch, uint64_t tag);
 /** Read the names of a node's children; with @watch, one ZK_WATCH follows when one comes or goes, or the node goes. */
 void zk_session_children(struct session *s, const char *path, bool watch, uint64_t tag);
-/** Create an ephemeral node that the world may read and only its parent's permissions remove. */
-void zk_session_create(struct session *s, const char *path, const char *data, uint64_t tag);
+/** Who may do what with a node. */
+struct zk_acl {
+	int32_t perms; /* ZK_READ ... */
+	const char *scheme, *id;
+};
+
+enum {
+	ZK_PERM_READ = 1,
+	ZK_PERM_WRITE = 2,
+	ZK_PERM_CREATE = 4,
+	ZK_PERM_DELETE = 8,
+	ZK_PERM_ADMIN = 16,
+	ZK_PERM_ALL = 31,
+
+	/* @flags of zk_session_create() */
+	ZK_EPHEMERAL = 1,
+	ZK_SEQUENCE = 2,
+};
+
+/** Create a node; the reply's data is its path. @acl: @n_acl of them, 1 to ZK_ACL_MAX */
+void zk_session_create(struct session *s, const char *path, struct slice data,
+	const struct zk_acl *acl, size_t n_acl, int flags, uint64_t tag);
+/** @version  the one it has to have, or -1, also below */
+void zk_session_set(
+	struct session *s, const char *path, struct slice data, int32_t version, uint64_t tag);
+void zk_session_delete(struct session *s, const char *path, int32_t version, uint64_t tag);
+/** The reply's data: n_children texts "PERMS SCHEME ID", each with its NUL. */
+void zk_session_get_acl(struct session *s, const char *path, uint64_t tag);
+/** @version  of the list (zk_stat.aversion), or -1 */
+void zk_session_set_acl(struct session *s, const char *path, const struct zk_acl *acl, size_t n_acl,
+	int32_t version, uint64_t tag);
+
+enum { ZK_ACL_MAX = 32 };
 
 /** Check a connection string and write it as the library wants it: ports everywhere, no brackets.
  * Returns 0, ERR_INVAL or ERR_LIMIT. */

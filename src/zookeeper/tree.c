@@ -223,24 +223,33 @@ void tree_print_node(struct buf *out, const char *name, unsigned indent, struct 
 	json_decref(properties);
 }
 
-static int print_below(
-	struct reader *r, const char *path, unsigned indent, struct buf *out, struct err *e);
+struct printing {
+	struct reader *r;
+	bool ephemeral;
+	struct buf *out;
+};
 
-static int print_one(
-	struct reader *r, const char *path, unsigned indent, struct buf *out, struct err *e)
+static int print_below(const struct printing *t, const char *path, unsigned indent, struct err *e);
+
+static int print_one(const struct printing *t, const char *path, const char *name, unsigned indent,
+	struct err *e)
 {
 	struct zk_event *node = NULL;
-	int rc = reader_get(r, path, &node, e);
+	int rc = reader_get(t->r, path, &node, e);
+	bool shown;
 
 	if (rc)
 		return rc;
-	tree_print_node(out, strrchr(path, '/') + 1, indent, slice_of(node->data, node->data_len));
+	shown = t->ephemeral || !node->stat.owner;
+	if (shown)
+		tree_print_node(t->out, name ? name : strrchr(path, '/') + 1, indent,
+			slice_of(node->data, node->data_len));
 	mem_free(node);
-	return print_below(r, path, indent + 2, out, e);
+	return shown ? print_below(t, path, indent + 2, e) : OK;
 }
 
-static int print_child(struct reader *r, const char *path, const char *name, unsigned indent,
-	struct buf *out, struct err *e)
+static int print_child(const struct printing *t, const char *path, const char *name,
+	unsigned indent, struct err *e)
 {
 	char *full;
 	size_t room = strlen(path) + strlen(name) + 2;
@@ -252,31 +261,40 @@ static int print_child(struct reader *r, const char *path, const char *name, uns
 	if (!full)
 		return err_set(e, ERR_NOMEM, "no memory to print a tree");
 	snprintf(full, room, "%s/%s", strcmp(path, "/") == 0 ? "" : path, name);
-	rc = print_one(r, full, indent, out, e);
+	rc = print_one(t, full, NULL, indent, e);
 	mem_free(full);
 	return rc == ERR_NOENT ? OK : rc;
 }
 
-static int print_below(
-	struct reader *r, const char *path, unsigned indent, struct buf *out, struct err *e)
+static int print_below(const struct printing *t, const char *path, unsigned indent, struct err *e)
 {
 	struct zk_event *ev = NULL;
 	const char **names = NULL;
-	int rc = reader_children(r, path, &ev, &names, e);
+	int rc = reader_children(t->r, path, &ev, &names, e);
 
 	for (size_t i = 0; rc == OK && i < ev->n_children; i++)
-		rc = print_child(r, path, names[i], indent, out, e);
+		rc = print_child(t, path, names[i], indent, e);
 	mem_free(names);
 	mem_free(ev);
 	return rc;
 }
 
-int tree_print(struct reader *r, const char *path, struct buf *out, struct err *e)
+int tree_export(struct reader *r, const char *path, bool ephemeral, const char *name,
+	struct buf *out, struct err *e)
 {
-	int rc = strcmp(path, "/") == 0 ? print_below(r, path, 0, out, e)
-					: print_one(r, path, 0, out, e);
+	struct printing t = { r, ephemeral, out };
+	bool root = strcmp(path, "/") == 0;
+	int rc;
 
+	if (root && name)
+		buf_printf(out, "/%s\n", name);
+	rc = root ? print_below(&t, path, name ? 2 : 0, e) : print_one(&t, path, name, 0, e);
 	if (rc == OK && !buf_ok(out))
 		return err_set(e, ERR_NOMEM, "no memory to print a tree");
 	return rc;
+}
+
+int tree_print(struct reader *r, const char *path, struct buf *out, struct err *e)
+{
+	return tree_export(r, path, true, NULL, out, e);
 }

@@ -29,6 +29,8 @@ struct watch_events {
 	void (*deleted)(void *arg);
 	/** Connected (again), or not any more. May be NULL. */
 	void (*connection)(void *arg, bool connected);
+	/** Before changed(): the node that is watched, when it is another one than before: links were followed. May be NULL. */
+	void (*moved)(void *arg, const char *path);
 };
 
 /**
