@@ -127,15 +127,30 @@ static int keep_for_later(struct conn *conn, const struct val *args, struct err 
 	return OK;
 }
 
-void client_invalidate(struct client *c, uint64_t tid, const uint64_t *oids, size_t n)
+/* One that comes behind a later transaction's breaks R3, as Python's servers can (T45): what is cached of its objects
+ * is doubtful. The last tid does not go back (T5). */
+static void forget(struct client *c, const uint64_t *oids, size_t n)
 {
-	if (tid <= atomic_load(&c->last_tid)) /* T5, T7 */
-		return;
 	for (size_t i = 0; c->cache && i < n; i++)
+		cache_invalidate(c->cache, oids[i], TID_NONE);
+}
+
+void client_invalidate(struct conn *conn, uint64_t tid, const uint64_t *oids, size_t n)
+{
+	struct client *c = conn->client;
+	const struct client_events *events = &c->options.events;
+	bool late = tid <= atomic_load(&c->last_tid);
+
+	if (tid <= conn->server_tid) /* T7: it was known when the connection was verified */
+		return;
+	if (late)
+		forget(c, oids, n);
+	for (size_t i = 0; !late && c->cache && i < n; i++)
 		cache_invalidate(c->cache, oids[i], tid);
-	if (c->options.events.invalidate)
-		c->options.events.invalidate(c->options.events.arg, tid, oids, n);
-	client_set_last_tid(c, tid); /* T4 */
+	if (events->invalidate)
+		events->invalidate(events->arg, tid, oids, n);
+	if (!late)
+		client_set_last_tid(c, tid); /* T4 */
 }
 
 static int invalidate(struct conn *conn, const struct val *args, struct err *e)
@@ -148,7 +163,7 @@ static int invalidate(struct conn *conn, const struct val *args, struct err *e)
 		return err_set(e, ERR_NOMEM, "no memory for an invalidation");
 	for (uint32_t i = 0; i < n; i++)
 		oids[i] = get_be64(args[1].items[i].s.data);
-	client_invalidate(conn->client, get_be64(args[0].s.data), oids, n);
+	client_invalidate(conn, get_be64(args[0].s.data), oids, n);
 	if (oids != few)
 		mem_free(oids);
 	return OK;

@@ -110,8 +110,8 @@ void client_ready(struct client *c, struct conn *conn);
 
 /* ---- what the server says (R) ---- */
 
-/** Objects changed: cache, owner and last tid are told. What is not newer than the last tid is passed over. */
-void client_invalidate(struct client *c, uint64_t tid, const uint64_t *oids, size_t n);
+/** Objects changed: cache, owner and last tid are told. What was known when @conn was verified is passed over. */
+void client_invalidate(struct conn *conn, uint64_t tid, const uint64_t *oids, size_t n);
 /** The last transaction known is this one, and all before it was told. */
 void client_set_last_tid(struct client *c, uint64_t tid);
 /** Take over keys of a dict of get_info() or info(). */

@@ -130,7 +130,7 @@ static void handle_early(struct conn *conn)
 	struct early *early;
 
 	while ((early = conn->early)) {
-		client_invalidate(conn->client, early->tid, early->oids, early->n);
+		client_invalidate(conn, early->tid, early->oids, early->n);
 		conn->early = early->next;
 		mem_free(early);
 	}
