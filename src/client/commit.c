@@ -509,10 +509,11 @@ static void to_cache(struct client_txn *t)
 
 	for (size_t i = 0; i < t->n_resolved; i++)
 		cache_invalidate(cache, t->resolved[i], t->tid);
-	for (size_t i = 0; i < t->written.n; i++) {
+	for (size_t i = 0; i < t->written.n; i++)
+		cache_invalidate(cache, t->written.recs[i].oid, t->tid);
+	for (size_t i = t->written.n; i-- > 0;) { /* the first of two of an object is passed over */
 		const struct written_rec *r = &t->written.recs[i];
 
-		cache_invalidate(cache, r->oid, t->tid);
 		if (r->has_data && written_data(&t->written, r, &room, &data))
 			cache_store(cache, r->oid, t->tid, TID_NONE, data);
 	}
