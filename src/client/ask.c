@@ -31,8 +31,6 @@ int client_call(struct client *c, struct call *k, const char *method, const stru
 		rc = client_await(c, timeout_ms, e);
 	else if (!c->operational)
 		rc = client_not_connected(c, e);
-	if (rc == OK && !k->done && conn_is_reader(c->conn))
-		rc = err_set(e, ERR_STATE, "a callback of the client cannot wait for an answer");
 	if (rc == OK)
 		rc = ask(c, k, method, args, n_args, e);
 	client_leave(c);

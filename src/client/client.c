@@ -17,6 +17,7 @@ enum {
 	CACHE_BYTES = 20 << 20,
 	WAIT_TIMEOUT_MS = 30000,
 	MIN_POLL_MS = 1000,
+	HEARTBEAT_MS = 60000, /* as ZEO's */
 };
 
 /* --- open --- */
@@ -55,6 +56,8 @@ static void set_defaults(struct client_options *o)
 		o->cache_bytes = CACHE_BYTES;
 	if (!o->wait_timeout_ms)
 		o->wait_timeout_ms = WAIT_TIMEOUT_MS;
+	if (!o->heartbeat_ms)
+		o->heartbeat_ms = HEARTBEAT_MS;
 	if (!o->min_poll_ms)
 		o->min_poll_ms = MIN_POLL_MS;
 	if (o->max_poll_ms < o->min_poll_ms)
@@ -294,14 +297,21 @@ static int wait_operational(struct client *c, uint32_t timeout_ms, struct err *e
 	return c->operational ? OK : client_not_connected(c, e);
 }
 
+int client_may_wait(const struct client *c, struct err *e)
+{
+	if (!io_thread_is_self(c->io) && !(c->conn && conn_is_reader(c->conn)))
+		return OK;
+	return err_set(e, ERR_STATE, "a callback of the client cannot wait for an answer");
+}
+
 int client_await(struct client *c, uint32_t timeout_ms, struct err *e)
 {
-	if (c->operational)
-		return OK;
+	int rc = client_may_wait(c, e);
+
+	if (rc != OK || c->operational)
+		return rc;
 	if (!c->was_connected)
 		return client_not_connected(c, e);
-	if (c->conn && conn_is_reader(c->conn))
-		return err_set(e, ERR_STATE, "a callback of the client cannot wait for it");
 	if (wait_operational(c, timeout_ms, e) == OK)
 		return OK;
 	if (e)

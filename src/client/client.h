@@ -74,6 +74,7 @@ struct client_options {
 	uint32_t wait_timeout_ms; /* how long calls wait for a connection [30,000] */
 	uint32_t min_poll_ms;     /* between attempts to connect [1,000]; grows to max */
 	uint32_t max_poll_ms;     /* [as min] */
+	uint32_t heartbeat_ms;    /* between signs of life that the server gets [60,000] */
 	struct tls_context *tls;  /* a client's; NULL: none. Must live as long as the client */
 	const char *
 		tls_server_name; /* the name the certificate must have; NULL: the host connected to */

@@ -295,8 +295,7 @@ static int call(struct client_txn *t, struct call *k, const char *method, struct
 
 	if (rc != OK)
 		return rc;
-	if (conn_is_reader(t->conn))
-		rc = err_set(e, ERR_STATE, "a callback of the client cannot wait for an answer");
+	rc = client_may_wait(c, e);
 	if (rc == OK)
 		rc = conn_ask(t->conn, k, method, &id, 1, e);
 	if (rc == OK) {

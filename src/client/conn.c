@@ -557,7 +557,8 @@ void conn_attend(struct conn *conn)
 	} else if (conn->attempt && attempt_wants_writable(conn->attempt)) {
 		start_poll(conn, false, true);
 	} else {
-		start_poll(conn, conn->polled, conn->blocked); /* also while another reads: step_back() */
+		start_poll(conn, conn->polled,
+			conn->blocked); /* also while another reads: step_back() */
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (end)
@@ -684,5 +685,6 @@ void conn_won(struct conn *conn)
 
 	if (!conn->tls)
 		ioctl(conn->fd, FIONBIO, &no); /* N4 */
-	uv_timer_start(&conn->heartbeat, on_heartbeat, CLIENT_HEARTBEAT_MS, CLIENT_HEARTBEAT_MS);
+	uv_timer_start(&conn->heartbeat, on_heartbeat, conn->client->options.heartbeat_ms,
+		conn->client->options.heartbeat_ms);
 }

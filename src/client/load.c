@@ -266,8 +266,6 @@ static int load_from_server(
 {
 	int rc = client_await(c, 0, e);
 
-	if (rc == OK && conn_is_reader(c->conn))
-		rc = err_set(e, ERR_STATE, "a callback of the client cannot wait for an object");
 	if (rc == OK)
 		rc = join(c->conn, k, oid, tid, true, e);
 	if (rc != OK)

@@ -17,7 +17,6 @@ struct conn;
 enum {
 	CLIENT_OUT_MAX = 1 << 20,      /* who says more waits until it has drained */
 	CLIENT_OUT_HOLD = 64 << 10,    /* stores are held back until so much has collected */
-	CLIENT_HEARTBEAT_MS = 60000,   /* as ZEO's */
 	CLIENT_ATTEMPT_MS = 30000,     /* from an address to being registered */
 	CLIENT_REFUSED_MAX_MS = 9000,  /* between attempts at a server that does not take us */
 	CLIENT_FRAME_MAX = 2047 << 20, /* of a message from a server */
@@ -90,7 +89,9 @@ void client_log(struct client *c, int level, const char *logger, const char *fmt
  */
 MUST_CHECK int client_enter(struct client *c, struct err *e);
 void client_leave(struct client *c);
-/** Wait until calls go through. @timeout_ms 0: the option's. L. Returns 0 or ERR_CLOSED. */
+/** ERR_STATE in a callback. L. */
+MUST_CHECK int client_may_wait(const struct client *c, struct err *e);
+/** Wait until calls go through. @timeout_ms 0: the option's. L. Returns 0, ERR_CLOSED or ERR_STATE. */
 MUST_CHECK int client_await(struct client *c, uint32_t timeout_ms, struct err *e);
 /** ERR_CLOSED with the reason for which nothing can be called now. L. */
 int client_not_connected(const struct client *c, struct err *e);

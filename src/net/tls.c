@@ -7,8 +7,11 @@
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 #undef ERR_STATE
+#include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "base/check.h"
@@ -217,6 +220,65 @@ int tls_use_system_authorities(struct tls_context *c, struct err *e)
 	return OK;
 }
 
+/* --- the socket, without SIGPIPE: a library's user may not ignore it --- */
+
+static int socket_of(BIO *b)
+{
+	return (int)(intptr_t)BIO_get_data(b);
+}
+
+static int socket_result(BIO *b, ssize_t n, int retry)
+{
+	BIO_clear_retry_flags(b);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		BIO_set_flags(b, retry | BIO_FLAGS_SHOULD_RETRY);
+	return (int)n;
+}
+
+static int socket_read(BIO *b, char *p, int n)
+{
+	return socket_result(b, recv(socket_of(b), p, (size_t)n, 0), BIO_FLAGS_READ);
+}
+
+static int socket_write(BIO *b, const char *p, int n)
+{
+	return socket_result(b, send(socket_of(b), p, (size_t)n, MSG_NOSIGNAL), BIO_FLAGS_WRITE);
+}
+
+static long socket_ctrl(BIO *b, int cmd, long arg, void *p)
+{
+	(void)b;
+	(void)arg;
+	(void)p;
+	return cmd == BIO_CTRL_FLUSH; /* nothing is kept here */
+}
+
+static BIO_METHOD *socket_method;
+static pthread_once_t socket_once = PTHREAD_ONCE_INIT;
+
+static void make_socket_method(void)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket");
+
+	if (m && BIO_meth_set_read(m, socket_read) && BIO_meth_set_write(m, socket_write) &&
+		BIO_meth_set_ctrl(m, socket_ctrl))
+		socket_method = m;
+}
+
+static bool set_socket(SSL *ssl, int fd)
+{
+	BIO *b;
+
+	pthread_once(&socket_once, make_socket_method);
+	b = socket_method ? BIO_new(socket_method) : NULL;
+	if (!b)
+		return false;
+	BIO_set_data(b, (void *)(intptr_t)fd);
+	BIO_set_init(b, 1);
+	SSL_set_bio(ssl, b, b);
+	return true;
+}
+
 /* --- a connection --- */
 
 static int new_tls(struct tls_context *c, int fd, const char *peer, struct tls **ret, struct err *e)
@@ -227,7 +289,7 @@ static int new_tls(struct tls_context *c, int fd, const char *peer, struct tls *
 		return err_set(e, ERR_NOMEM, "no memory for TLS");
 	ERR_clear_error();
 	t->ssl = SSL_new(c->ctx);
-	if (!t->ssl || SSL_set_fd(t->ssl, fd) != 1) {
+	if (!t->ssl || !set_socket(t->ssl, fd)) {
 		tls_free(t);
 		return openssl_error(e, ERR_NOMEM, "TLS");
 	}
