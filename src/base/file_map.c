@@ -1,13 +1,12 @@
 #include "base/file_map.h"
 
 #include <fcntl.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
+#include "base/guarded.h"
 #include "base/mem.h"
 
 enum {
@@ -33,55 +32,25 @@ struct file_map {
 	_Atomic(struct chunk *) chunks[CHUNKS_MAX];
 };
 
-/* --- pages that cannot be read --- */
+struct copy {
+	void *to;
+	const uint8_t *from;
+	size_t n;
+};
 
-static _Thread_local sigjmp_buf *guard;
-
-static void on_sigbus(int sig)
+static void copy_step(void *arg)
 {
-	sigjmp_buf *to = guard;
+	struct copy *c = arg;
 
-	if (to) {
-		guard = NULL;
-		siglongjmp(*to, 1);
-	}
-	signal(sig, SIG_DFL); /* not ours: die of it when it happens again */
-}
-
-static void install_handler(void)
-{
-	struct sigaction sa = { .sa_handler = on_sigbus };
-
-	sigaction(SIGBUS, &sa, NULL);
-}
-
-/* The jump left the handler with the signal blocked. */
-static void unblock(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGBUS);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	memcpy(c->to, c->from, c->n);
 }
 
 static bool copy_guarded(void *to, const uint8_t *from, size_t n)
 {
-	sigjmp_buf here;
+	struct copy c = { to, from, n };
 
-	if (sigsetjmp(here, 0)) {
-		unblock();
-		return false;
-	}
-	guard = &here;
-	atomic_signal_fence(memory_order_seq_cst);
-	memcpy(to, from, n);
-	atomic_signal_fence(memory_order_seq_cst);
-	guard = NULL;
-	return true;
+	return guarded_run(copy_step, &c);
 }
-
-/* --- */
 
 static uint16_t now_s(void)
 {
@@ -208,7 +177,7 @@ struct file_map *file_map_new(int fd)
 
 	if (!m)
 		return NULL;
-	install_handler();
+	guarded_init();
 	m->fd = fd;
 	m->may_ask = is_writable(fd);
 	return m;

@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 
 #include "base/check.h"
+#include "base/lock_file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "storage/blob/blob_storage.h"
 #include "storage/filestorage/fs.h"
-#include "storage/filestorage/lock_file.h"
 
 /* T57: what ZODB's FileStorage provides, in the order of its resolution. */
 /* clang-format off */

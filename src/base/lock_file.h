@@ -1,7 +1,7 @@
-/* The lock beside a data file, the one Python's zc.lockfile takes: flock(2) on NAME.lock, which holds the
+/* The lock beside a file, the one Python's zc.lockfile takes: flock(2) on NAME.lock, which holds the
  * process id for a person to read and is never removed. */
-#ifndef FILESTORAGE_LOCK_FILE_H
-#define FILESTORAGE_LOCK_FILE_H
+#ifndef BASE_LOCK_FILE_H
+#define BASE_LOCK_FILE_H
 
 #include "base/compiler.h"
 #include "base/err.h"

@@ -1,4 +1,4 @@
-#include "storage/filestorage/lock_file.h"
+#include "base/lock_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
