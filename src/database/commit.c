@@ -57,8 +57,8 @@ static int read_extension(const struct value *extension, struct arena *arena, st
 	return rc;
 }
 
-static int begin(struct connection *conn, const struct commit_note *note, struct client_txn **ret,
-	struct err *e)
+int commit_note_begin(struct client *c, const struct commit_note *note, uint64_t tid, char status,
+	struct client_txn **ret, struct err *e)
 {
 	struct arena arena = ARENA_INIT(0);
 	struct buf pickle = BUF_INIT(0);
@@ -66,10 +66,9 @@ static int begin(struct connection *conn, const struct commit_note *note, struct
 	int rc = read_extension(note ? note->extension : NULL, &arena, &pickle, &extension, e);
 
 	if (rc == OK)
-		rc = client_txn_begin(conn->db->client,
-			slice_str(note && note->user ? note->user : ""),
+		rc = client_txn_begin(c, slice_str(note && note->user ? note->user : ""),
 			slice_str(note && note->description ? note->description : ""), &extension,
-			TID_NONE, ' ', ret, e);
+			tid, status, ret, e);
 	arena_free(&arena);
 	buf_free(&pickle);
 	return rc;
@@ -159,7 +158,7 @@ static int commit_changes(
 	int rc = list_oids(conn, &what, e);
 
 	if (rc == OK)
-		rc = begin(conn, note, &t, e);
+		rc = commit_note_begin(conn->db->client, note, TID_NONE, ' ', &t, e);
 	if (rc == OK)
 		rc = store_all(conn, t, e);
 	if (rc == OK)

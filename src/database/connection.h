@@ -2,6 +2,8 @@
 #ifndef DATABASE_CONNECTION_H
 #define DATABASE_CONNECTION_H
 
+#include <sys/types.h>
+
 #include "database/changes.h"
 #include "database/database.h"
 
@@ -58,6 +60,7 @@ struct database {
 	struct client *client;
 	struct resolver *resolver;
 	struct database_options options;
+	pid_t pid; /* whose it is: in a child its locks may be held for ever (T31) */
 	struct changes changes;
 	pthread_mutex_t lock; /* the pool */
 	struct connection *pool;

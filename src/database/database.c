@@ -1,5 +1,7 @@
 #include "database/database.h"
 
+#include <unistd.h>
+
 #include "base/mem.h"
 #include "codec/tid.h"
 #include "database/connection.h"
@@ -18,6 +20,7 @@ int database_new(const struct database_options *o, struct client *c, struct reso
 
 	if (!db)
 		return err_set(e, ERR_NOMEM, "no memory for a database");
+	db->pid = getpid();
 	db->client = c;
 	db->resolver = resolver;
 	db->options = *o;
@@ -114,7 +117,7 @@ void connection_close(struct connection *conn)
 	if (!conn)
 		return;
 	connection_abort(conn);
-	if (!conn->historical) {
+	if (!conn->historical && db->pid == getpid()) {
 		pthread_mutex_lock(&db->lock);
 		if (db->n_pool < db->options.pool_size) {
 			conn->next = db->pool;

@@ -20,6 +20,7 @@
 #include "object/value.h"
 #include "storage/resolver.h"
 
+struct client_txn;
 struct database;
 struct connection;
 struct persistent;
@@ -38,6 +39,10 @@ struct commit_note {
 	const char *description;
 	const struct value *extension; /* a dict */
 };
+
+/** client_txn_begin() with what @note says; NULL is fine. */
+MUST_CHECK int commit_note_begin(struct client *c, const struct commit_note *note, uint64_t tid,
+	char status, struct client_txn **ret, struct err *e);
 
 /**
  * @c         outlives the database; its owner passes on what it is told: database_invalidate(), database_invalidate_all()

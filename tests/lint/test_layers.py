@@ -80,6 +80,20 @@ def test_only_one_file_knows_the_zookeeper_library(root, sources):
     assert set(users) <= {'src/zookeeper/session.c'}
 
 
+def test_the_public_headers_are_for_the_library(root, sources):
+    users = {
+        path.relative_to(root / 'src').parts[0]
+        for path in sources('src')
+        if any(name.startswith('zkzeo/') for _, name in includes(path.read_text()))}
+    assert users <= {'lib'}
+
+
+def test_public_headers_need_no_other(root, sources):
+    for path in sources('include'):
+        for quoted, name in includes(path.read_text()):
+            assert not quoted or (root / 'include' / name).exists(), f'{path}: {name}'
+
+
 def test_only_one_file_knows_openssl(root, sources):
     users = [
         path.relative_to(root).as_posix()

@@ -35,3 +35,14 @@ def test_man_page_is_well_formed(page, root):
     sections = re.findall(r'^\.SH "?([A-Z ]+)', text, re.M)
     for wanted in ('NAME', 'SYNOPSIS', 'DESCRIPTION', 'OPTIONS', 'EXIT STATUS', 'SIGNALS', 'FILES'):
         assert wanted in sections
+
+
+def test_man_page_has_every_function(root):
+    page = man_text(root / 'man' / 'libzkzeo.3')
+    declared = set()
+    for header in (root / 'include' / 'zkzeo').glob('*.h'):
+        declared |= set(re.findall(
+            r'\b(zkzeo_\w+)\(', re.sub(r'/\*.*?\*/', '', header.read_text(), flags=re.S)))
+    assert declared
+    assert not declared - set(re.findall(r'zkzeo_\w+', page))
+    assert not set(re.findall(r'zkzeo_\w+', page)) - declared - {'zkzeo_code', 'zkzeo_error'}
