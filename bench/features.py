@@ -342,12 +342,7 @@ def main():
     results = {s: {row: run.spread(v) for row, v in rows.items()} for s, rows in raw.items()}
     print(f'{args.rounds} rounds; {run.machine()["cpus"]} CPUs; median [min-max]\n')
     report(results, args)
-    path = args.json or run.ROOT / 'bench' / 'results' / time.strftime(
-        'features-%Y%m%d-%H%M%S.json')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({'machine': run.machine(), 'rounds': args.rounds,
-                                'results': results, 'raw': raw}, indent=1) + '\n')
-    print(f'written: {path}')
+    run.save(args.json, 'features', {'rounds': args.rounds, 'results': results, 'raw': raw})
 
 
 if __name__ == '__main__':

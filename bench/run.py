@@ -335,6 +335,14 @@ def machine():
             'kernel': platform.release(), 'python': platform.python_version()}
 
 
+def save(path, kind, result):
+    """As JSON in @path, or in a new file of bench/results/."""
+    path = path or ROOT / 'bench' / 'results' / time.strftime(f'{kind}-%Y%m%d-%H%M%S.json')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({'machine': machine(), **result}, indent=1) + '\n')
+    print(f'written: {path}')
+
+
 def arguments():
     names = [r[0] for r in ROWS + START_ROWS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -378,12 +386,8 @@ def main():
     print(f'{args.objects:,} objects of {BYTES} bytes; {args.rounds} rounds of {args.seconds} s; '
           f'{machine()["cpus"]} CPUs; median [min-max]\n')
     report(results, rows, args.only)
-    path = args.json or ROOT / 'bench' / 'results' / time.strftime('%Y%m%d-%H%M%S.json')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({
-        'machine': machine(), 'objects': args.objects, 'rounds': args.rounds,
-        'seconds': args.seconds, 'results': results, 'raw': rounds}, indent=1) + '\n')
-    print(f'written: {path}')
+    save(args.json, 'run', {'objects': args.objects, 'rounds': args.rounds,
+                            'seconds': args.seconds, 'results': results, 'raw': rounds})
     failed = any('error' in figures for r in results.values() for figures in r.values())
     return 1 if failed else 0
 

@@ -39,7 +39,8 @@ struct options {
 	double seconds;
 	uint64_t seed;
 	enum encoding enc;
-	int pid; /* the server's, for its CPU time; 0 = unknown */
+	int pid;     /* the server's, for its CPU time; 0 = unknown */
+	bool driven; /* begin and end are told on standard input */
 };
 
 /* GREETING -> REGISTERING -> (committers: SERIALS ->) READY -> RUNNING */
@@ -325,6 +326,19 @@ static void connection_flush(struct load *l, struct connection *c)
 		die("epoll_ctl: %s", strerror(errno));
 }
 
+/* Its end is that of the measured time. */
+static void input_readable(struct load *l)
+{
+	char bytes[64];
+
+	if (read(STDIN_FILENO, bytes, sizeof(bytes)) > 0)
+		return;
+	if (epoll_ctl(l->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL) != 0)
+		die("epoll_ctl: %s", strerror(errno));
+	if (l->issuing)
+		l->end_ns = now_ns();
+}
+
 static void turn(struct load *l, int timeout_ms)
 {
 	struct epoll_event events[EVENTS];
@@ -333,6 +347,10 @@ static void turn(struct load *l, int timeout_ms)
 	for (int i = 0; i < n; i++) {
 		struct connection *c = events[i].data.ptr;
 
+		if (!c) {
+			input_readable(l);
+			continue;
+		}
 		if (events[i].events & EPOLLOUT) {
 			struct epoll_event e = { .events = EPOLLIN, .data.ptr = c };
 			(void)epoll_ctl(l->epoll, EPOLL_CTL_MOD, c->stream.fd, &e);
@@ -393,11 +411,34 @@ static void record_make(struct load *l)
 	free(text);
 }
 
+/* Say that all is ready, and wait for a line; the end of standard input is an event from then on. */
+static void wait_for_begin(struct load *l)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.ptr = NULL };
+	char line[64];
+
+	fprintf(stderr, "ready\n");
+	if (read(STDIN_FILENO, line, sizeof(line)) <= 0)
+		die("standard input ended before the begin");
+	if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &e) != 0)
+		die("standard input is no pipe: %s", strerror(errno));
+}
+
+static void measuring_begins(struct load *l)
+{
+	l->cpu_start_ns = server_cpu_ns(l->o.pid);
+	if (l->o.driven)
+		fprintf(stderr, "measuring\n");
+}
+
 static void run(struct load *l)
 {
-	uint64_t now = now_ns();
+	uint64_t now;
 	bool measuring = false;
 
+	if (l->o.driven)
+		wait_for_begin(l);
+	now = now_ns();
 	l->start_ns = now + (uint64_t)(l->o.warmup_s * 1e9);
 	l->end_ns = l->start_ns + (uint64_t)(l->o.seconds * 1e9);
 	l->issuing = true;
@@ -414,10 +455,11 @@ static void run(struct load *l)
 	while ((now = now_ns()) < l->end_ns) {
 		if (!measuring && now >= l->start_ns) {
 			measuring = true;
-			l->cpu_start_ns = server_cpu_ns(l->o.pid);
+			measuring_begins(l);
 		}
 		turn(l, 10);
 	}
+	l->o.seconds = (double)(l->end_ns - l->start_ns) / 1e9;
 	l->cpu_end_ns = server_cpu_ns(l->o.pid);
 	l->issuing = false;
 }
@@ -484,6 +526,11 @@ static _Noreturn void usage(int status)
 		"  --storage NAME    (1)\n"
 		"  --pid PID         of the server: its CPU time is reported\n"
 		"  --seed N          of the random oids (1)\n"
+		"  --driven          says \"ready\" on standard error, begins at a line on "
+		"standard\n"
+		"                    input, says \"measuring\" when the warm-up is over, ends "
+		"with\n"
+		"                    standard input (or after --seconds)\n"
 		"The result is printed as JSON.\n");
 	exit(status);
 }
@@ -494,7 +541,8 @@ static void options_parse(int argc, char **argv, struct options *o)
 		{ "committers", 1, 0, 'c' }, { "depth", 1, 0, 'd' }, { "txn-objects", 1, 0, 't' },
 		{ "object-bytes", 1, 0, 'b' }, { "objects", 1, 0, 'o' }, { "warmup", 1, 0, 'w' },
 		{ "seconds", 1, 0, 's' }, { "storage", 1, 0, 'n' }, { "msgpack", 0, 0, 'm' },
-		{ "pid", 1, 0, 'p' }, { "seed", 1, 0, 'r' }, { "help", 0, 0, 'h' }, { 0 } };
+		{ "pid", 1, 0, 'p' }, { "seed", 1, 0, 'r' }, { "driven", 0, 0, 'D' },
+		{ "help", 0, 0, 'h' }, { 0 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
@@ -536,6 +584,9 @@ static void options_parse(int argc, char **argv, struct options *o)
 			break;
 		case 'r':
 			o->seed = n;
+			break;
+		case 'D':
+			o->driven = true;
 			break;
 		default:
 			usage(c == 'h' ? 0 : 2);

@@ -1,0 +1,39 @@
+"""What the figures are held against: one row of a table for each, with whether it is reached."""
+
+import run
+
+
+class Target:
+    """A figure, its limit, and how people read it; `value` None: not measured this time."""
+
+    def __init__(self, name, value, limit, at_least=False, unit=''):
+        self.name = name
+        self.value = value
+        self.limit = limit
+        self.at_least = at_least
+        self.unit = unit
+
+    def reached(self):
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+    def line(self):
+        sign = '>=' if self.at_least else '<='
+        return [self.name, f'{self.value:.3g}{self.unit}', f'{sign} {self.limit:g}{self.unit}',
+                'yes' if self.reached() else 'NO']
+
+    def as_dict(self):
+        return {'name': self.name, 'value': self.value, 'limit': self.limit,
+                'at_least': self.at_least, 'reached': self.reached()}
+
+
+def report(targets):
+    """Print the table of those that were measured; returns them for the JSON file."""
+    measured = [t for t in targets if t.value is not None]
+    if measured:
+        run.print_table(['', 'figure', 'target', 'reached'], [t.line() for t in measured])
+    return [t.as_dict() for t in measured]
+
+
+def quotient(a, b):
+    """None where either is not known."""
+    return a / b if a is not None and b else None
