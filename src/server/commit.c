@@ -35,6 +35,11 @@ struct commit {
 	struct hub_msg granted_msg;
 	struct hub_msg done_msg;
 	struct vote_req vote;
+	struct job spill_job;
+	struct session
+		*spilling; /* the data is being moved to a file, for this one: the pool has it */
+	uint64_t spilling_bytes; /* of the transaction then */
+	struct err spill_err;    /* of that, for the vote */
 	uint64_t origin;
 	uint64_t locked_us;   /* monotonic: since when it holds its objects */
 	uint64_t deadline_us; /* monotonic; R5 */
@@ -195,8 +200,59 @@ static void end_unfinished(struct commit *c)
 	if (c->entry.entered)
 		granted = commit_queue_leave(&c->ss->queue, &c->entry);
 	if (c->state == COMMIT_WAITING && granted)
-		return; /* on_granted() is on its way to the hub and frees it */
-	commit_free(c);
+		return;   /* on_granted() is on its way to the hub and frees it */
+	if (!c->spilling) /* else spill_done() frees it */
+		commit_free(c);
+}
+
+/* --- what is too large for memory --- */
+
+static void spill_work(struct job *j)
+{
+	struct commit *c = CONTAINER_OF(j, struct commit, spill_job);
+
+	if (txn_spill(c->txn, &c->spill_err) != OK)
+		buf_free(&c->txn->data); /* the vote fails */
+}
+
+static void spill_done(struct job *j)
+{
+	struct commit *c = CONTAINER_OF(j, struct commit, spill_job);
+	struct session *s = c->spilling;
+
+	c->spilling = NULL;
+	s->spilling = false;
+	if (!c->session)
+		commit_free(c); /* the connection was lost meanwhile */
+	session_load_ended(s);
+}
+
+void commit_added(struct session *s)
+{
+	struct commit *c = s->commit;
+
+	if (!txn_wants_spill(c->txn) || c->spilling || c->spill_err.code != OK)
+		return;
+	c->spilling = s;
+	c->spilling_bytes = c->txn->data_spilled + c->txn->data.len;
+	s->spilling = true;
+	c->spill_job.work = spill_work;
+	c->spill_job.done = spill_done;
+	session_load_started(s);
+	s->hub->exec->submit(s->hub->exec, &c->spill_job);
+}
+
+int commit_add(struct session *s, const struct txn_rec *rec, struct slice data, struct err *e)
+{
+	struct commit *c = s->commit;
+	int rc;
+
+	if (c->spill_err.code != OK)
+		return OK; /* the vote fails */
+	rc = txn_add(c->txn, rec, data, e);
+	if (rc == OK)
+		commit_added(s);
+	return rc;
 }
 
 /* --- vote --- */
@@ -442,8 +498,9 @@ void commit_vote(const struct request *r)
 		return;
 	}
 	c->request = *r;
-	if (upload_error(r->session, &e) != OK || blob_txn_order(c->txn, &e) != OK ||
-		prepare_locks(c, &e) != OK) {
+	e = c->spill_err;
+	if (e.code != OK || upload_error(r->session, &e) != OK ||
+		blob_txn_order(c->txn, &e) != OK || prepare_locks(c, &e) != OK) {
 		reply_failure(r, e.code, &e, OID_ROOT);
 		end_unfinished(c);
 		return;
@@ -621,7 +678,7 @@ void commit_describe(const struct commit *c, struct commit_info *ret)
 
 	ret->state = names[c->state];
 	ret->objects = c->txn->n_recs;
-	ret->bytes = c->txn->data_spilled + c->txn->data.len;
+	ret->bytes = c->spilling ? c->spilling_bytes : c->txn->data_spilled + c->txn->data.len;
 	ret->locked_s = commit_is_locked(c)
 				? (double)(clock_mono_us(c->hub->clock) - c->locked_us) / 1e6
 				: 0;

@@ -38,8 +38,15 @@ struct slice commit_id(const struct session *s);
 /** A store of @oid follows: the one that had the conflict the client was told of goes. */
 void commit_replace(struct session *s, uint64_t oid);
 
-/** The buffered transaction of the session, to add to. */
+/** The buffered transaction of the session. */
 struct txn *commit_txn(struct session *s);
+
+/** Add a record, as txn_add(), which does not wait for the disk: when too much is in memory, the session is not heard
+ * until a pool thread has moved it to a file. When that fails what follows is read over, and the vote tells why. */
+MUST_CHECK int commit_add(
+	struct session *s, const struct txn_rec *rec, struct slice data, struct err *e);
+/** After records were added in another way: move them to a file when it is too much. */
+void commit_added(struct session *s);
 
 /** Can records be added? Not while it votes or is voted. */
 bool commit_is_buffering(const struct commit *c);

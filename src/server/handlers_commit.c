@@ -145,12 +145,11 @@ bool commit_accepts(const struct request *r, const struct args *a)
 
 static void add(const struct request *r, const struct txn_rec *rec, struct slice data)
 {
-	struct txn *t = commit_txn(r->session);
 	struct err e = ERR_INIT;
 
 	if (rec->op == TXN_STORE)
 		commit_replace(r->session, rec->oid);
-	if (txn_add(t, rec, data, &e) != OK)
+	if (commit_add(r->session, rec, data, &e) != OK)
 		reply_failure(r, e.code, &e, rec->oid);
 	else
 		reply_none(r);

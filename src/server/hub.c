@@ -84,6 +84,7 @@ void hub_fini(struct hub *h)
 	for (size_t i = 0; i < h->server->n_storages; i++)
 		pub_cursor_detach(h->server->storages[i].storage->pubs, &h->storages[i].cursor);
 	load_op_free_all(h);
+	outq_spares_free(&h->spares);
 	arena_free(&h->arena);
 	pthread_mutex_destroy(&h->inbox_lock);
 	mem_free(h->storages);

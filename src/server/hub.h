@@ -19,6 +19,7 @@
 #include "base/compiler.h"
 #include "base/err.h"
 #include "base/exec.h"
+#include "server/outq.h"
 #include "storage/publication.h"
 
 struct commit;
@@ -63,7 +64,8 @@ struct hub {
 	struct commit *locked;    /* voting or voted: watched by the transaction timeout */
 	struct arena arena;       /* of the request being handled */
 	struct load_op *free_loads;
-	uint64_t wake_us; /* monotonic; hub_tick() is wanted by then; UINT64_MAX: never */
+	struct outq_spares spares; /* of the sessions' queues */
+	uint64_t wake_us;          /* monotonic; hub_tick() is wanted by then; UINT64_MAX: never */
 
 	pthread_mutex_t inbox_lock; /* guards inbox; docs/threads.md */
 	struct hub_msg *inbox;

@@ -5,8 +5,9 @@
 #include "base/os.h"
 
 enum {
-	CHUNK_FULL = 64 << 10, /* a chunk with more than this takes no further message */
-	CHUNK_KEEP = 16 << 10, /* memory a sent chunk may keep for the next messages */
+	CHUNK_FULL = 64 << 10,  /* a chunk with more than this takes no further message */
+	CHUNK_KEEP = 128 << 10, /* memory a sent chunk may keep for the next messages */
+	SPARES_MAX = 32,        /* chunks kept by a loop */
 };
 
 struct outq_chunk {
@@ -88,16 +89,43 @@ static void chunk_free(struct outq_chunk *c)
 	mem_free(c);
 }
 
-/* The memory of small own chunks serves the next message. */
+/* The memory of own chunks serves the next messages. */
 static void chunk_retire(struct outq *q, struct outq_chunk *c)
 {
-	if (q->spare || c->shared || c->file || c->own.room > CHUNK_KEEP) {
+	struct outq_spares *s = q->spares;
+
+	if (!s || s->n == SPARES_MAX || c->shared || c->file || c->own.room > CHUNK_KEEP) {
 		chunk_free(c);
 		return;
 	}
 	buf_reset(&c->own);
+	c->next = s->first;
+	s->first = c;
+	s->n++;
+}
+
+static struct outq_chunk *take_spare(struct outq *q)
+{
+	struct outq_spares *s = q->spares;
+	struct outq_chunk *c = s ? s->first : NULL;
+
+	if (!c)
+		return NULL;
+	s->first = c->next;
+	s->n--;
 	c->next = NULL;
-	q->spare = c;
+	return c;
+}
+
+void outq_spares_free(struct outq_spares *s)
+{
+	while (s->first) {
+		struct outq_chunk *next = s->first->next;
+
+		chunk_free(s->first);
+		s->first = next;
+	}
+	s->n = 0;
 }
 
 void outq_free(struct outq *q)
@@ -108,17 +136,15 @@ void outq_free(struct outq *q)
 		chunk_free(q->head);
 		q->head = next;
 	}
-	chunk_free(q->spare);
-	*q = (struct outq){ 0 };
+	*q = (struct outq){ .spares = q->spares };
 }
 
-static struct outq_chunk *append_chunk(struct outq *q)
+/* @own: bytes will be written into it, for which a spare one has memory. */
+static struct outq_chunk *append_chunk(struct outq *q, bool own)
 {
-	struct outq_chunk *c = q->spare;
+	struct outq_chunk *c = own ? take_spare(q) : NULL;
 
-	if (c)
-		q->spare = NULL;
-	else
+	if (!c)
 		c = mem_zalloc(1, sizeof(*c));
 	if (!c) {
 		q->failed = true;
@@ -137,7 +163,7 @@ struct buf *outq_buf(struct outq *q)
 	struct outq_chunk *c = q->tail;
 
 	if (!c || c->shared || c->file || c->own.len > CHUNK_FULL)
-		c = append_chunk(q);
+		c = append_chunk(q, true);
 	return c ? &c->own : NULL;
 }
 
@@ -153,7 +179,7 @@ void outq_appended(struct outq *q, struct buf *b, size_t len_before)
 
 void outq_share(struct outq *q, struct shared_frame *f)
 {
-	struct outq_chunk *c = append_chunk(q);
+	struct outq_chunk *c = append_chunk(q, false);
 
 	if (!c)
 		return;
@@ -164,7 +190,7 @@ void outq_share(struct outq *q, struct shared_frame *f)
 
 void outq_file(struct outq *q, struct shared_file *f, uint64_t off, size_t len)
 {
-	struct outq_chunk *c = len ? append_chunk(q) : NULL;
+	struct outq_chunk *c = len ? append_chunk(q, false) : NULL;
 
 	if (!c)
 		return;

@@ -39,15 +39,25 @@ void shared_file_unref(struct shared_file *f);
 
 struct outq_chunk;
 
+/** Chunks that were sent, kept for the next messages of any queue of an event loop: so a quiet connection holds none, and
+ * a busy one seldom allocates. Starts as zeros. */
+struct outq_spares {
+	struct outq_chunk *first;
+	unsigned n;
+};
+
+/** Free them. */
+void outq_spares_free(struct outq_spares *s);
+
 struct outq {
 	struct outq_chunk *head;
 	struct outq_chunk *tail;
-	struct outq_chunk *spare; /* kept for the next message: a quiet connection has none */
-	size_t head_sent;         /* bytes of head that have left */
-	size_t bytes;             /* waiting in all, as of the last outq_appended() */
-	size_t shared_bytes;      /* of them, in shared frames */
-	unsigned n_files;         /* pieces of files that wait */
-	bool failed;              /* no memory: the connection must be closed */
+	struct outq_spares *spares; /* borrowed; NULL: none are kept */
+	size_t head_sent;           /* bytes of head that have left */
+	size_t bytes;               /* waiting in all, as of the last outq_appended() */
+	size_t shared_bytes;        /* of them, in shared frames */
+	unsigned n_files;           /* pieces of files that wait */
+	bool failed;                /* no memory: the connection must be closed */
 };
 
 void outq_free(struct outq *q);

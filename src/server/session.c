@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bigendian.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -18,7 +19,7 @@
 
 static atomic_uint_fast64_t last_id;
 
-enum { IN_KEEP = 64 << 10 }; /* memory an input buffer may keep between messages */
+enum { IN_KEEP = 1 << 10 }; /* memory an input buffer may keep between messages */
 
 static void put_frame(struct session *s, struct slice content)
 {
@@ -63,6 +64,7 @@ struct session *session_new(struct hub *h, struct session_io *io, const char *pe
 	s->io = io;
 	s->id = atomic_fetch_add(&last_id, 1) + 1;
 	s->refs = 1;
+	s->out.spares = &h->spares;
 	s->since_us = s->drained_us = clock_mono_us(h->clock);
 	s->read_only = h->server->options.read_only;
 	snprintf(s->peer, sizeof(s->peer), "%s", peer);
@@ -285,8 +287,15 @@ void session_sent(struct session *s, size_t n)
 
 bool session_wants_input(const struct session *s)
 {
-	return session_alive(s) && !s->held && s->out.bytes <= SESSION_OUT_HIGH &&
+	return session_alive(s) && !s->held && !s->spilling && s->out.bytes <= SESSION_OUT_HIGH &&
 	       s->n_loads < SESSION_LOADS_MAX;
+}
+
+size_t session_missing(const struct session *s)
+{
+	size_t need = s->in.len >= FRAME_HEADER_LEN ? FRAME_HEADER_LEN + get_be32(s->in.data) : 0;
+
+	return need > s->in.len ? need - s->in.len : 0;
 }
 
 static void handshake(struct session *s, struct slice said)

@@ -83,6 +83,7 @@ struct session {
 	uint32_t n_loads;       /* requests under way in a pool */
 	uint32_t refs;          /* 1 for the connection, 1 for each request under way */
 	bool held;              /* not read from: a blob that was sent is being written */
+	bool spilling;          /* not read from: what it has stored is being moved to a file */
 	struct hub_storage *hs; /* SESSION_REGISTERED */
 	struct commit *commit;  /* between tpc_begin and tpc_finish or tpc_abort */
 	struct upload *upload;  /* upload.c's; NULL: no blob was ever sent */
@@ -110,6 +111,9 @@ void session_input(struct session *s, const uint8_t *data, size_t n);
  * session_resume() handles what has already been read then. */
 bool session_wants_input(const struct session *s);
 void session_resume(struct session *s);
+
+/** Bytes that are not there yet of a message whose beginning is; 0: none is known of. */
+size_t session_missing(const struct session *s);
 
 /** A request goes to a storage, and is back and answered: it keeps the session, and too many of them
  * keep the connection from being read. */

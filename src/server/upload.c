@@ -261,6 +261,8 @@ static void add_blob(
 	u->blobs++;
 	if (why.code != OK)
 		fail(u, &why);
+	else
+		commit_added(u->session);
 }
 
 int upload_end(struct session *s, const struct txn_rec *rec, struct slice data, struct err *e)
@@ -340,7 +342,8 @@ static bool has_files(const struct txn *t)
 
 void upload_free_txn(struct exec *x, struct txn *t)
 {
-	struct txn_job *j = t && has_files(t) ? mem_alloc(sizeof(*j)) : NULL;
+	/* closing a large temporary file frees its pages */
+	struct txn_job *j = t && (has_files(t) || txn_spilled(t)) ? mem_alloc(sizeof(*j)) : NULL;
 
 	if (!j) {
 		txn_free(t);

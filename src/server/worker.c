@@ -143,6 +143,17 @@ static void conn_flush(struct conn *c)
 	update_events(c);
 }
 
+/* What is read is handled in one go. A client that has thousands of requests under way lets the others have their turn
+ * after some hundreds; a large message is one request. */
+static size_t read_room(const struct session *s)
+{
+	size_t missing = session_missing(s);
+
+	if (missing <= WORKER_READ_BYTES)
+		return WORKER_READ_BYTES;
+	return missing < WORKER_READ_LARGE ? missing : WORKER_READ_LARGE;
+}
+
 static void conn_read(struct conn *c)
 {
 	struct err e = ERR_INIT;
@@ -153,7 +164,7 @@ static void conn_read(struct conn *c)
 		update_events(c);
 		return;
 	}
-	rc = transport_recv(&c->transport, c->w->read_buf, WORKER_READ_BYTES, &n, &e);
+	rc = transport_recv(&c->transport, c->w->read_buf, read_room(c->session), &n, &e);
 	if (rc == ERR_AGAIN) {
 		update_events(c);
 		return;
@@ -323,11 +334,16 @@ static void drain(struct worker *w)
 				session_close(s, true);
 }
 
+static void close_handles(struct worker *w)
+{
+	uv_close((uv_handle_t *)&w->check, NULL);
+	uv_close((uv_handle_t *)&w->timer, NULL);
+}
+
 static void end(struct worker *w)
 {
 	w->ended = true;
-	uv_close((uv_handle_t *)&w->check, NULL);
-	uv_close((uv_handle_t *)&w->timer, NULL);
+	close_handles(w);
 	loop_finish(&w->loop);
 }
 
@@ -367,7 +383,7 @@ int worker_init(struct worker *w, struct server *s, struct tls_context *tls, str
 	int rc;
 
 	*w = (struct worker){ .io.wake = io_wake, .tls = tls };
-	w->read_buf = mem_alloc(WORKER_READ_BYTES);
+	w->read_buf = mem_alloc(WORKER_READ_LARGE);
 	if (!w->read_buf)
 		return err_set(e, ERR_NOMEM, "no memory for an event loop");
 	rc = loop_init(&w->loop, on_wake, e);
@@ -376,6 +392,9 @@ int worker_init(struct worker *w, struct server *s, struct tls_context *tls, str
 	rc = hub_init(&w->hub, s, &w->loop.exec, &w->io, e);
 	if (rc != OK)
 		goto no_hub;
+	uv_check_init(&w->loop.uv, &w->check);
+	uv_check_start(&w->check, on_check);
+	uv_timer_init(&w->loop.uv, &w->timer);
 	w->check.data = w;
 	w->timer.data = w;
 	return OK;
@@ -391,15 +410,8 @@ int worker_start(struct worker *w, unsigned number, struct err *e)
 {
 	char name[16];
 
-	uv_check_init(&w->loop.uv, &w->check);
-	uv_check_start(&w->check, on_check);
-	uv_timer_init(&w->loop.uv, &w->timer);
 	snprintf(name, sizeof(name), "worker %u", number);
-	if (loop_start(&w->loop, name, e) == OK)
-		return OK;
-	uv_close((uv_handle_t *)&w->check, NULL);
-	uv_close((uv_handle_t *)&w->timer, NULL);
-	return e->code;
+	return loop_start(&w->loop, name, e);
 }
 
 static void run_drain(struct hub *h, struct hub_msg *m)
@@ -437,6 +449,8 @@ void worker_fini(struct worker *w)
 	if (!w->read_buf)
 		return;
 	hub_fini(&w->hub);
+	if (!w->loop.started)
+		close_handles(w);
 	loop_fini(&w->loop);
 	mem_free(w->read_buf);
 	w->read_buf = NULL;

@@ -16,7 +16,8 @@
 struct conn;
 
 enum {
-	WORKER_READ_BYTES = 128 << 10, /* read from one connection in one turn */
+	WORKER_READ_BYTES = 32 << 10,  /* of requests, read from one connection in one turn */
+	WORKER_READ_LARGE = 128 << 10, /* of a message that is larger than that */
 	WORKER_SEND_BYTES = 256 << 10, /* sent to one, about, while others wait */
 };
 
@@ -40,6 +41,7 @@ struct worker {
 /** @tls is borrowed until worker_fini(); NULL: connections are not encrypted */
 MUST_CHECK int worker_init(
 	struct worker *w, struct server *s, struct tls_context *tls, struct err *e);
+/** Start the loop's thread. */
 MUST_CHECK int worker_start(struct worker *w, unsigned number, struct err *e);
 /** Hand a connected socket over; it is closed when there is no memory. Threads: any. */
 void worker_add(struct worker *w, int fd, const char *peer);
@@ -48,7 +50,7 @@ void worker_add(struct worker *w, int fd, const char *peer);
 void worker_drain(struct worker *w);
 /** As worker_drain(), but close all of them now. Once. */
 void worker_cut(struct worker *w);
-/** The loop's thread has ended. */
+/** The loop's thread has ended, or was not started and has no connections. */
 void worker_fini(struct worker *w);
 
 #endif

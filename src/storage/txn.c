@@ -80,8 +80,7 @@ static int open_spill(struct txn *t, struct err *e)
 	return os_open_unnamed(dir && *dir ? dir : "/tmp", &t->spill_fd, e);
 }
 
-/* Move the data in memory to the file. */
-static int spill(struct txn *t, struct err *e)
+int txn_spill(struct txn *t, struct err *e)
 {
 	int rc = t->spill_fd < 0 ? open_spill(t, e) : OK;
 
@@ -106,8 +105,9 @@ static int make_room(struct txn *t, struct slice data, struct err *e)
 			TXN_RECS_MAX, (unsigned long long)TXN_BYTES_MAX);
 	if (t->n_recs == t->recs_room)
 		rc = grow_recs(t, e);
-	if (rc == OK && t->data.len && t->data.len + data.len > TXN_MEMORY_MAX)
-		rc = spill(t, e);
+	if (rc == OK && t->state != TXN_BUFFERING && t->data.len &&
+		t->data.len + data.len > TXN_MEMORY_MAX)
+		rc = txn_spill(t, e);
 	return rc;
 }
 

@@ -125,11 +125,20 @@ struct txn *txn_new(void);
 /** Frees everything; NULL is fine. */
 void txn_free(struct txn *t);
 
+/** Does it keep more in memory than TXN_MEMORY_MAX? While it is BUFFERING nothing but txn_spill() changes that: adding
+ * never waits for a disk. What vote adds goes to the file by itself, as it is on a thread that may block. */
+static inline bool txn_wants_spill(const struct txn *t)
+{
+	return t->data.len > TXN_MEMORY_MAX;
+}
+/** Move the data in memory to the temporary file. Blocks; nobody else may look at the transaction meanwhile. Returns 0,
+ * ERR_IO or ERR_NOSPC: then the transaction can only be aborted. */
+MUST_CHECK int txn_spill(struct txn *t, struct err *e);
+
 /**
  * Append a record.
  * @data   copied; data.data NULL and !has_data for None, CHECK, DELETE, UNDO
- * Returns 0, ERR_LIMIT, ERR_NOMEM, or ERR_IO/ERR_NOSPC from the temporary file; after a failure the
- * transaction can only be aborted.
+ * Returns 0, ERR_LIMIT or ERR_NOMEM; after a failure the transaction can only be aborted.
  */
 MUST_CHECK int txn_add(struct txn *t, const struct txn_rec *rec, struct slice data, struct err *e);
 
@@ -140,7 +149,8 @@ MUST_CHECK int txn_add(struct txn *t, const struct txn_rec *rec, struct slice da
 MUST_CHECK int txn_add_blob(struct txn *t, const struct txn_rec *rec, struct slice data,
 	const char *path, struct err *e);
 
-/** Vote has other data for the record (a resolved conflict, an undo). @data is copied. Any state but FINISHING. */
+/** Vote has other data for the record (a resolved conflict, an undo). @data is copied. Any state but FINISHING. Errors
+ * also of the temporary file. */
 MUST_CHECK int txn_set_data(struct txn *t, size_t rec, struct slice data, struct err *e);
 
 /** A record of vote's own, behind those that were asked for (n_asked is set at the first); rec->made_of

@@ -221,6 +221,8 @@ static inline void test_store(struct txn *t, uint64_t oid, uint64_t serial, cons
 	struct err e = ERR_INIT;
 
 	assert_int_equal(txn_add(t, &rec, slice_str(text), &e), OK);
+	if (txn_wants_spill(t))
+		assert_int_equal(txn_spill(t, &e), OK);
 }
 
 static inline void test_check(struct txn *t, uint64_t oid, uint64_t serial)

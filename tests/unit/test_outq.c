@@ -36,6 +36,38 @@ static size_t drain(struct outq *q, size_t piece, uint8_t *out)
 	return got;
 }
 
+/* What one queue has sent serves the next one, and no shared frame takes it away. */
+static void test_spares(void **state)
+{
+	static uint8_t data[60000];
+	struct outq_spares spares = { 0 };
+	struct outq a = { .spares = &spares };
+	struct outq b = { .spares = &spares };
+	struct shared_frame *f = shared_frame_new();
+	const uint8_t *memory;
+
+	buf_put_str(&f->bytes, "shared");
+	put(&a, data, sizeof(data));
+	memory = outq_buf(&a)->data;
+	outq_sent(&a, sizeof(data));
+	assert_int_equal(spares.n, 1);
+	outq_share(&b, f);
+	assert_int_equal(spares.n, 1);
+	assert_ptr_equal(outq_buf(&b)->data, memory);
+	assert_int_equal(spares.n, 0);
+	outq_free(&b);
+	for (int i = 0; i < 200; i++) { /* and not without limit */
+		put(&a, data, sizeof(data));
+		put(&a, data, sizeof(data));
+	}
+	outq_sent(&a, a.bytes);
+	assert_in_range(spares.n, 1, 100);
+	shared_frame_unref(f);
+	outq_free(&a);
+	outq_spares_free(&spares);
+	assert_int_equal(spares.n, 0);
+}
+
 static void test_order_and_pieces(void **state)
 {
 	uint8_t out[200000];
@@ -262,6 +294,7 @@ static void test_the_last_reference_closes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_spares),
 		cmocka_unit_test(test_order_and_pieces),
 		cmocka_unit_test(test_freed_with_content),
 		cmocka_unit_test(test_shared_bytes),

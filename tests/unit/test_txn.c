@@ -18,7 +18,7 @@ static int add(struct txn *t, uint64_t oid, size_t len)
 	memset(p, (int)('a' + oid % 26), len);
 	rc = txn_add(t, &rec, slice_of(p, len), &e);
 	free(p);
-	return rc;
+	return rc == OK && txn_wants_spill(t) ? txn_spill(t, &e) : rc;
 }
 
 static void assert_data(struct txn *t, size_t i, size_t len, struct buf *scratch)
@@ -70,6 +70,37 @@ static void test_spilled(void **state)
 	buf_free(&scratch);
 }
 
+/* Adding waits for no disk: who has the transaction moves its data where that may be waited for. */
+static void test_adding_does_not_spill(void **state)
+{
+	struct txn_rec rec = { .oid = 1, .op = TXN_STORE, .has_data = true };
+	struct txn *t = txn_new();
+	struct buf scratch = BUF_INIT(0);
+	uint8_t *p = malloc(TXN_MEMORY_MAX);
+	struct err e = ERR_INIT;
+
+	memset(p, 'b', TXN_MEMORY_MAX);
+	assert_int_equal(txn_add(t, &rec, slice_of(p, TXN_MEMORY_MAX), &e), OK);
+	assert_false(txn_wants_spill(t));
+	assert_int_equal(txn_add(t, &rec, slice_of(p, TXN_MEMORY_MAX), &e), OK);
+	assert_true(txn_wants_spill(t));
+	assert_false(txn_spilled(t));
+	assert_int_equal(txn_spill(t, &e), OK);
+	assert_false(txn_wants_spill(t));
+	assert_data(t, 0, TXN_MEMORY_MAX, &scratch);
+	assert_data(t, 1, TXN_MEMORY_MAX, &scratch);
+	/* vote is on a thread that may wait */
+	t->state = TXN_VOTING;
+	assert_int_equal(txn_set_data(t, 0, slice_of(p, TXN_MEMORY_MAX), &e), OK);
+	assert_int_equal(txn_set_data(t, 1, slice_of(p, TXN_MEMORY_MAX), &e), OK);
+	assert_false(txn_wants_spill(t));
+	assert_data(t, 0, TXN_MEMORY_MAX, &scratch);
+	assert_data(t, 1, TXN_MEMORY_MAX, &scratch);
+	free(p);
+	txn_free(t);
+	buf_free(&scratch);
+}
+
 static int no_space(const char *call)
 {
 	return strcmp(call, "pwrite") == 0 ? ENOSPC : 0;
@@ -83,7 +114,8 @@ static void test_spill_fails(void **state)
 	os_fault_hook = no_space;
 	assert_int_equal(add(t, 2, 3000000), ERR_NOSPC);
 	os_fault_hook = NULL;
-	assert_int_equal(t->n_recs, 1);
+	assert_int_equal(t->n_recs, 2);
+	assert_false(txn_spilled(t));
 	txn_free(t);
 }
 
@@ -159,6 +191,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_in_memory),
 		cmocka_unit_test(test_spilled),
+		cmocka_unit_test(test_adding_does_not_spill),
 		cmocka_unit_test(test_spill_fails),
 		cmocka_unit_test(test_voted),
 		cmocka_unit_test(test_voted_blob),
