@@ -2,6 +2,7 @@
 
 #include "errors.h"
 #include "version.h"
+#include "zookeeper_type.h"
 
 static struct PyModuleDef module_def;
 
@@ -39,7 +40,7 @@ int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **ret)
 static int module_exec(PyObject *module)
 {
 	struct state *st = PyModule_GetState(module);
-	if (errors_load(st))
+	if (errors_load(st) || zookeeper_type_add(module, st))
 		return -1;
 	return PyModule_AddStringConstant(module, "__version__", ZKZEO_VERSION);
 }

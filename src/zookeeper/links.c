@@ -96,7 +96,7 @@ static int follow(struct link_walk *w, struct err *e)
 		return nowhere(w, e);
 	if (++w->links > LINKS_MAX)
 		return err_set(
-			e, ERR_INVAL, "the path '%s' leads through a loop of links", w->asked);
+			e, ERR_STATE, "the path '%s' leads through a loop of links", w->asked);
 	n = target[0] == '/' ? snprintf(to, sizeof(to), "%s%s", target, rest)
 			     : snprintf(to, sizeof(to), "%.*s/%s%s", (int)(slash - w->next),
 				       w->next, target, rest);

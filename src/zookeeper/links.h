@@ -28,7 +28,7 @@ MUST_CHECK int link_walk_start(struct link_walk *w, const char *path, struct err
 
 /** Take what reading w->next gave: OK with its data, or ERR_NOENT.
  * Returns OK when w->path is there, ERR_AGAIN when w->next is to be read now, ERR_NOENT when it
- * leads nowhere, ERR_INVAL for a loop of links, ERR_LIMIT. */
+ * leads nowhere, ERR_STATE for a loop of links, ERR_LIMIT. */
 MUST_CHECK int link_walk_reply(struct link_walk *w, int rc, struct slice data, struct err *e);
 
 /** NULL-safe parts are freed; the walk may be started again. */

@@ -108,6 +108,21 @@ static void put(struct live *l)
 	put_locked(l);
 }
 
+void live_ref(struct live *l)
+{
+	if (l->pid != getpid())
+		return;
+	pthread_mutex_lock(&l->lock);
+	l->refs++;
+	pthread_mutex_unlock(&l->lock);
+}
+
+void live_unref(struct live *l)
+{
+	if (l->pid == getpid()) /* a lock of a parent's may be anybody's (T31) */
+		put(l);
+}
+
 static void free_watch(struct watch *w)
 {
 	mem_free(w->path);

@@ -21,6 +21,11 @@ struct live;
 MUST_CHECK int live_open(
 	const char *connection, uint32_t session_timeout_ms, struct live **ret, struct err *e);
 
+/** One more, or one less, who uses it: it stays in memory after live_close() until they are done. Threads: any; the
+ * caller knows that it is there. */
+void live_ref(struct live *l);
+void live_unref(struct live *l);
+
 /** Wait until it is connected. Returns 0, ERR_TIMEOUT ("Can't connect to ZooKeeper at ...") or ERR_CLOSED. */
 MUST_CHECK int live_connect(struct live *l, uint32_t timeout_ms, struct err *e);
 

@@ -1,5 +1,6 @@
 """ZEO clients that find their servers in ZooKeeper."""
 
 from ._zkzeo import __version__
+from ._zookeeper import ZooKeeper
 
-__all__ = ['__version__']
+__all__ = ['ZooKeeper', '__version__']
