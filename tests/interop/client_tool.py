@@ -6,9 +6,9 @@ import threading
 
 from wire import p64
 
-ANSWER_TIMEOUT_S = 10
+ANSWER_TIMEOUT_S = 60
 
-CLOSED, CONFLICT, NOENT, NOKEY, READONLY = -16, -12, -7, -11, -13
+BUSY, CLOSED, CONFLICT, NOENT, NOKEY, READONLY = -15, -16, -12, -7, -11, -13
 
 
 class ToolError(Exception):
@@ -126,12 +126,12 @@ class ClientTool:
         self.process.stdout.close()
 
 
-def record(text, refs=()):
+def record(text):
     """A data record that Python's ZODB could load: a PersistentMapping without contents but a text."""
     import pickle
     return (b'\x80\x03c' + b'persistent.mapping\nPersistentMapping\n.' +
             pickle.dumps({'data': {'text': text}}, 3))
 
 
-__all__ = ['CLOSED', 'CONFLICT', 'NOENT', 'NOKEY', 'READONLY', 'ClientTool', 'ToolError', 'p64',
+__all__ = ['BUSY', 'CLOSED', 'CONFLICT', 'NOENT', 'NOKEY', 'READONLY', 'ClientTool', 'ToolError', 'p64',
            'record']

@@ -5,10 +5,9 @@ import socket
 import threading
 
 import pytest
-import transaction
 from ZODB.Connection import TransactionMetaData
 
-from client_tool import CLOSED, CONFLICT, NOENT, NOKEY, READONLY, ClientTool, ToolError, record
+from client_tool import BUSY, CLOSED, CONFLICT, NOENT, NOKEY, READONLY, ClientTool, ToolError, record
 from conftest import free_port
 from wire import Z64, p64, u64, wait_until
 
@@ -463,6 +462,57 @@ def test_newer_than_the_server(served, peer, tool):
         c.load(1)
     assert e.value.code == NOKEY
     c.commit((1, Z64, b'anew'))
+
+
+# --- a cache on disk ---
+
+def test_cache_file(served, tool, tmp_path, storage):
+    """It outlives the process; what changed meanwhile is known to have changed."""
+    options = ['-c', tmp_path / 'client.cache']
+    c = tool(served, options=options).wait()
+    first = c.commit((1, Z64, b'one'), (2, Z64, b'two'))
+    with pytest.raises(ToolError) as e:  # one process at a time
+        tool(served, options=options)
+    assert e.value.code == BUSY
+    c.close()
+    c = tool(served, options=options).wait()
+    assert c.state()['verify'] == 'Cache up to date'
+    assert c.cached(1) == c.cached(2) == first
+    c.close()
+    second = stock_commit(storage(served), (1, first, b'changed'))
+    c = tool(served, options=options).wait()
+    assert c.state()['verify'] == 'quick verification'
+    assert c.cached(2) == first
+    assert c.load(1) == (b'changed', second, None)
+    assert c.load(1, second) == (b'one', first, second)
+
+
+def test_cache_file_of_a_killed_client(served, tool, tmp_path):
+    options = ['-c', tmp_path / 'client.cache']
+    c = tool(served, options=options).wait()
+    first = c.commit((1, Z64, b'one'))
+    c.process.kill()
+    c.process.wait()
+    other = tool(served, options=['-n']).wait()
+    second = other.commit((1, first, b'two'))
+    c = tool(served, options=options).wait()
+    assert c.load(1) == (b'two', second, None)
+    assert c.state()['last'] == second.hex()
+
+
+def test_cache_file_newer_than_the_server(served, peer, tool, tmp_path):
+    """T30, at the start of a client."""
+    options = ['-c', tmp_path / 'client.cache']
+    c = tool(served, options=options).wait()
+    c.commit((1, Z64, b'one'))
+    c.close()
+    older = peer(configuration(name='Restored.fs'))
+    c = tool(older, options=options).wait()
+    assert c.state()['verify'] == 'Cache newer than server'
+    assert c.cached(1) is None
+    assert c.state()['last'] == Z64.hex()
+    tid = c.commit((1, Z64, b'anew'))
+    assert c.load(1) == (b'anew', tid, None)
 
 
 # --- read-only ---
