@@ -127,8 +127,8 @@ static void init_locks(struct client *c)
 
 static void free_client(struct client *c, bool forked)
 {
-	if (!forked) { /* else others waited on these, and still have the cache */
-		cache_close(c->cache);
+	cache_close(c->cache);
+	if (!forked) { /* else threads of the parent's wait on these */
 		pthread_cond_destroy(&c->changed);
 		pthread_mutex_destroy(&c->lock);
 	}

@@ -560,10 +560,19 @@ def test_fork(served, tool):
     """T31"""
     c = tool(served).wait()
     c.commit((1, Z64, b'x'))
+    before = c.state()
     assert c.ask('fork') == ['7']
     assert 'before a fork' in ' '.join(c.event('child'))
-    c.ask('ping')  # the parent's connection is as it was
+    c.event('invalidate')  # of the child's commit
+    c.ask('ping')
+    assert c.state()['generation'] == before['generation']  # the connection is as it was
     assert c.load(1)[0] == b'x'
+    assert c.load(2)[0] == b"child's"
+    c.ask('begin')  # and in the middle of a transaction
+    c.ask('store', 3, Z64.hex(), b'three'.hex())
+    assert c.ask('fork') == ['3']  # the child's commit is a conflict now
+    c.ask('vote')
+    c.ask('finish')
 
 
 def test_threads_load(served, tool):

@@ -1,6 +1,7 @@
 /* A client of ZEO servers that does what it is told: a command a line, an answer a line. For tests/interop.
  *
- *     client_tool [-c CACHE] [-s STORAGE] [-l LABEL] [-n] [-r] [-f] [-p POLL_MS] [-w WAIT_MS] ADDRESS...
+ *     client_tool [-c CACHE] [-s STORAGE] [-l LABEL] [-n] [-r] [-f] [-p POLL_MS] [-w WAIT_MS] [-u] [-h NAME]
+ *                 [-a AUTHORITIES [-t CERTIFICATE -k KEY]] ADDRESS...
  *
  * An answer is "ok ..." or "error CODE TEXT"; an event that came meanwhile is a line "event ..." before it. */
 #include <inttypes.h>
@@ -16,6 +17,7 @@
 #include "base/mem.h"
 #include "client/client.h"
 #include "client/commit.h"
+#include "net/tls.h"
 
 enum {
 	WORDS_MAX = 4096,
@@ -26,6 +28,9 @@ static struct client *client;
 static struct client_txn *txn;
 static pthread_mutex_t out_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool quiet;
+static struct client_options options;
+static struct address addresses[ADDRESSES_MAX];
+static size_t n_addresses;
 
 /* --- output --- */
 
@@ -395,6 +400,37 @@ static void do_cached(int n, char **word)
 		say("ok none");
 }
 
+/* In a child: the parent's client is of no use; one of its own is. The exit status is 7. */
+static int live_as_child(void)
+{
+	struct err e = ERR_INIT;
+	struct client_record r;
+	uint64_t tid;
+	int rc = client_load_before(client, 0, TID_MAX, &r, &e);
+
+	printf("event child %d %s\n", rc, e.text);
+	client_txn_abort(txn, 1);
+	client_close(client);
+	if (rc != ERR_CLOSED)
+		return 1;
+	if (client_open(&options, addresses, n_addresses, &client, &e) != OK ||
+		client_wait(client, 0, &e) != OK ||
+		client_load_before(client, 1, TID_MAX, &r, &e) != OK) {
+		printf("event child %s\n", e.text);
+		return 2;
+	}
+	client_record_end(&r);
+	if (client_txn_begin(client, slice_str(""), slice_str(""), NULL, TID_NONE, ' ', &txn, &e) !=
+			OK ||
+		client_txn_store(txn, 2, TID_NONE, slice_str("child's"), &e) != OK ||
+		client_txn_vote(txn, &(const struct client_conflict *){ NULL }, &(size_t){ 0 },
+			NULL, &e) != OK ||
+		client_txn_finish(txn, NULL, NULL, &tid, NULL, &e) != OK)
+		return 3;
+	client_close(client);
+	return 7;
+}
+
 /* fork: what a child sees */
 static void do_fork(int n, char **word)
 {
@@ -404,17 +440,13 @@ static void do_fork(int n, char **word)
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
-		struct err e = ERR_INIT;
-		struct client_record r;
-		int rc = client_load_before(client, 0, TID_MAX, &r, &e);
+		int rc = live_as_child();
 
-		printf("event child %d %s\n", rc, e.text);
-		client_close(client);
 		fflush(stdout);
-		_exit(rc == ERR_CLOSED ? 7 : 1);
+		_exit(rc);
 	}
 	waitpid(pid, &status, 0);
-	say("ok %d", WEXITSTATUS(status));
+	say("ok %d", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
 }
 
 struct worker {
@@ -528,17 +560,46 @@ static void obey(char *line)
 
 /* --- start --- */
 
+/* -u first: the server's name is not checked; -a AUTHORITIES, -t CERTIFICATE, -k KEY. */
+static void parse_tls(int opt, struct client_options *o)
+{
+	struct err e = ERR_INIT;
+	int rc = OK;
+
+	if (!o->tls)
+		rc = tls_context_new_client(opt != 'u', &o->tls, &e);
+	if (rc == OK && opt == 'a')
+		rc = tls_use_authorities(o->tls, optarg, &e);
+	if (rc == OK && opt == 't')
+		rc = tls_use_certificate(o->tls, optarg, &e);
+	if (rc == OK && opt == 'k')
+		rc = tls_use_key(o->tls, optarg, NULL, &e);
+	if (rc != OK) {
+		fprintf(stderr, "%s\n", e.text);
+		exit(2);
+	}
+}
+
 static void parse(int argc, char **argv, struct client_options *o)
 {
 	int opt;
 
-	while ((opt = getopt(argc, argv, "c:s:l:nrfp:w:")) != -1) {
+	while ((opt = getopt(argc, argv, "a:c:h:k:s:l:nrfp:w:t:u")) != -1) {
 		switch (opt) {
+		case 'a':
+		case 'k':
+		case 't':
+		case 'u':
+			parse_tls(opt, o);
+			break;
 		case 'c':
 			o->cache_path = optarg;
 			break;
 		case 's':
 			o->storage = optarg;
+			break;
+		case 'h':
+			o->tls_server_name = optarg;
 			break;
 		case 'l':
 			o->label = optarg;
@@ -566,27 +627,26 @@ static void parse(int argc, char **argv, struct client_options *o)
 
 int main(int argc, char **argv)
 {
-	struct client_options o = { .events = {
-					    .invalidate = on_invalidate,
-					    .invalidate_all = on_invalidate_all,
-					    .connected = on_connected,
-					    .disconnected = on_disconnected,
-					    .stale_cache = on_stale_cache,
-					    .info = on_info,
-					    .log = on_log,
-				    } };
-	struct address a[ADDRESSES_MAX];
 	struct err e = ERR_INIT;
 	char *line = NULL;
-	size_t room_of_line = 0, n = 0;
+	size_t room_of_line = 0;
 
-	parse(argc, argv, &o);
+	options.events = (struct client_events){
+		.invalidate = on_invalidate,
+		.invalidate_all = on_invalidate_all,
+		.connected = on_connected,
+		.disconnected = on_disconnected,
+		.stale_cache = on_stale_cache,
+		.info = on_info,
+		.log = on_log,
+	};
+	parse(argc, argv, &options);
 	for (int i = optind; i < argc; i++)
-		if (address_parse(argv[i], "127.0.0.1", &a[n++], &e) != OK) {
+		if (address_parse(argv[i], "127.0.0.1", &addresses[n_addresses++], &e) != OK) {
 			fprintf(stderr, "%s\n", e.text);
 			return 2;
 		}
-	if (client_open(&o, a, n, &client, &e) != OK) {
+	if (client_open(&options, addresses, n_addresses, &client, &e) != OK) {
 		say("error %d %s", e.code, e.text);
 		return 1;
 	}
@@ -595,6 +655,7 @@ int main(int argc, char **argv)
 		obey(line);
 	client_txn_abort(txn, 1);
 	client_close(client);
+	tls_context_free(options.tls);
 	free(line);
 	say("ok closed");
 	return 0;
