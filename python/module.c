@@ -1,6 +1,8 @@
 #include "module.h"
 
+#include "client_commit.h"
 #include "errors.h"
+#include "finder_type.h"
 #include "version.h"
 #include "zookeeper_type.h"
 
@@ -40,7 +42,16 @@ int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **ret)
 static int module_exec(PyObject *module)
 {
 	struct state *st = PyModule_GetState(module);
-	if (errors_load(st) || zookeeper_type_add(module, st))
+	st->name_data = PyUnicode_InternFromString("data");
+	st->name_set_data = PyUnicode_InternFromString("set_data");
+	if (!st->name_data || !st->name_set_data || errors_load(st) ||
+		client_type_add(module, st) || transaction_type_add(module, st) ||
+		finder_type_add(module, st) || zookeeper_type_add(module, st))
+		return -1;
+	st->failed_connect = PyErr_NewExceptionWithDoc(
+		"zc.zkzeo.FailedConnect", "ZooKeeper cannot be reached.", PyExc_Exception, NULL);
+	if (!st->failed_connect ||
+		PyModule_AddObjectRef(module, "FailedConnect", st->failed_connect))
 		return -1;
 	return PyModule_AddStringConstant(module, "__version__", ZKZEO_VERSION);
 }
@@ -48,6 +59,7 @@ static int module_exec(PyObject *module)
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
 	struct state *st = PyModule_GetState(module);
+	Py_VISIT(st->failed_connect);
 	Py_VISIT(st->client_type);
 	Py_VISIT(st->transaction_type);
 	Py_VISIT(st->finder_type);
@@ -58,6 +70,9 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 static int module_clear(PyObject *module)
 {
 	struct state *st = PyModule_GetState(module);
+	Py_CLEAR(st->failed_connect);
+	Py_CLEAR(st->name_data);
+	Py_CLEAR(st->name_set_data);
 	Py_CLEAR(st->client_type);
 	Py_CLEAR(st->transaction_type);
 	Py_CLEAR(st->finder_type);

@@ -18,6 +18,8 @@ enum { ERRORS_MAX = 32 };
 struct state {
 	PyObject
 		*errors[ERRORS_MAX]; /* exception classes, at the negative error codes (errors.c) */
+	PyObject *failed_connect;    /* an exception: ZooKeeper cannot be reached */
+	PyObject *name_data, *name_set_data;
 	PyTypeObject *client_type;
 	PyTypeObject *transaction_type;
 	PyTypeObject *finder_type;
@@ -31,7 +33,5 @@ struct state *state_of_module(PyObject *module);
 
 /** Make a type of @spec, put it into the module under its name, and into *ret. 0 or -1 with an exception. */
 MUST_CHECK int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **ret);
-
-/* Of each *_type.c: adds its types and functions. 0 or -1 with an exception. */
 
 #endif

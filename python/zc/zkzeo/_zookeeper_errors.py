@@ -4,6 +4,8 @@ Where kazoo is installed, its exceptions of the same names are base classes of t
 written for zc.zk 2.1 goes on catching them.
 """
 
+from ._zkzeo import FailedConnect
+
 try:
     import kazoo.exceptions as _kazoo
 except ImportError:
@@ -35,12 +37,6 @@ OperationTimeoutError = _error('OperationTimeoutError', 'ZooKeeper did not answe
 
 ValueError = ValueError  # raised from C by its name here
 MemoryError = MemoryError
-
-try:
-    from ._zkzeo import FailedConnect
-except ImportError:
-    class FailedConnect(Exception):
-        """ZooKeeper cannot be reached."""
 
 
 class CancelWatch(Exception):

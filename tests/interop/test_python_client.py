@@ -1,0 +1,530 @@
+"""zc.zkzeo.ClientStorage against both servers."""
+
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import transaction
+import ZODB
+from ZODB.Connection import TransactionMetaData
+from ZODB.interfaces import IMultiCommitStorage, IStorage
+from ZODB.POSException import (
+    ConflictError, POSKeyError, ReadOnlyError, StorageTransactionError)
+from ZODB.utils import maxtid, p64, z64
+from ZEO.Exceptions import ClientDisconnected
+
+import zc.zkzeo
+
+MAPPING = '<zeo>\naddress {address}\n</zeo>\n<mappingstorage>\n</mappingstorage>\n'
+FILE = '<zeo>\naddress {address}\n</zeo>\n<filestorage>\npath {dir}/Data.fs\n</filestorage>\n'
+WAIT_S = 30
+
+
+@pytest.fixture
+def client(opened):
+    """client(server, ...): a ClientStorage of ours."""
+    def make(server, **kw):
+        kw.setdefault('wait_timeout', WAIT_S)
+        return opened(zc.zkzeo.ClientStorage(getattr(server, 'address', server), **kw))
+    return make
+
+
+def wait_for(condition, seconds=WAIT_S):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, 'it did not come'
+        time.sleep(0.01)  # another process tells nobody
+
+
+def commit(storage, *stores):
+    """Store (oid, serial, data) in one transaction; returns its tid."""
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn)
+    try:
+        for oid, serial, data in stores:
+            storage.store(oid, serial, data, '', txn)
+        storage.tpc_vote(txn)
+        return storage.tpc_finish(txn)
+    except BaseException:
+        storage.tpc_abort(txn)
+        raise
+
+
+def test_what_it_is(client, peer):
+    storage = client(peer(MAPPING))
+    assert isinstance(storage, ZODB.ConflictResolution.ConflictResolvingStorage)
+    assert IMultiCommitStorage.providedBy(storage)
+    assert IStorage.providedBy(storage)
+    assert ZODB.interfaces.IStorageIteration.providedBy(storage)
+    assert storage.getName() == f'{storage.__name__} (connected)'
+    assert storage.sortKey().startswith('1:')
+    assert storage.protocol_version in (b'Z5', b'M5')
+    assert storage._connection_generation == 1
+    assert storage.lastTransaction() == z64
+    assert not storage.isReadOnly()
+    storage.close()
+    assert storage.getName().endswith('(disconnected)')
+    with pytest.raises(ClientDisconnected):
+        storage.load(z64)
+
+
+def test_it_can_be_exchanged_for_the_stock_client(client, storage, peer):
+    server = peer(FILE)
+    db = ZODB.DB(client(server))
+    with db.transaction() as connection:
+        connection.root()['x'] = {'y': [1, 2.5, 'three', b'4', None]}
+    stock = ZODB.DB(storage(server))
+    with stock.transaction() as connection:
+        assert connection.root()['x'] == {'y': [1, 2.5, 'three', b'4', None]}
+        connection.root()['z'] = 1
+    wait_for(lambda: db.lastTransaction() == stock.lastTransaction())
+    with db.transaction() as connection:
+        assert connection.root()['z'] == 1
+    stock.close()
+    db.close()
+
+
+def test_exceptions(client, peer):
+    storage = client(peer(MAPPING))
+    with pytest.raises(POSKeyError) as e:
+        storage.load(p64(7))
+    assert e.value.args == (p64(7),)
+    tid = commit(storage, (p64(1), z64, b'one'))
+    assert storage.load(p64(1)) == (b'one', tid)
+    assert storage.loadBefore(p64(1), tid) is None
+    assert storage.loadBefore(p64(1), maxtid) == (b'one', tid, None)
+    with pytest.raises(ConflictError) as e:
+        commit(storage, (p64(1), z64, b'two'))
+    assert e.value.oid == p64(1) and e.value.serials == (tid, z64)
+    with pytest.raises(KeyError):
+        storage._call('iterator_next', 12345)
+    with pytest.raises(StorageTransactionError) as e:
+        storage.store(p64(1), tid, b'x', '', TransactionMetaData())
+    assert e.value.args[:2] == ('Transaction not committing', 'store')
+
+
+@pytest.mark.parametrize('oid, error', [
+    (b'short', ValueError), (b'longer than it', ValueError), (7, TypeError), (None, TypeError),
+])
+def test_bad_ids(client, server, oid, error):
+    storage = client(server(MAPPING))
+    with pytest.raises(error, match='oid'):
+        storage.load(oid)
+    with pytest.raises(error, match='oid'):
+        storage.prefetch([z64, oid], maxtid)
+
+
+def test_bad_arguments(client, server):
+    storage = client(server(MAPPING))
+    for call, text in (
+            (lambda: storage.load(), "load.. misses the argument 'oid'"),
+            (lambda: storage.load(z64, '', 1), 'at most 2 arguments'),
+            (lambda: storage.load(oid=z64, x=1), "unexpected keyword argument 'x'"),
+            (lambda: storage.load(z64, oid=z64), "multiple values for argument 'oid'")):
+        with pytest.raises(TypeError, match=text):
+            call()
+    with pytest.raises(TypeError, match='a path or None'):
+        client(('127.0.0.1', 1), cache=object())
+    with pytest.raises(TypeError, match='an address is'):
+        client([('127.0.0.1', 'x')])
+
+
+def test_keywords(client, server):
+    storage = client(server(MAPPING))
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn, status=' ', tid=None)
+    storage.store(txn=txn, oid=z64, serial=z64, data=b'x', version='')
+    storage.tpc_vote(txn=txn)
+    tids = []
+    tid = storage.tpc_finish(txn, f=tids.append)
+    assert tids == [tid]
+    assert storage.loadBefore(tid=maxtid, oid=z64) == (b'x', tid, None)
+
+
+def test_read_only(client, server):
+    storage = client(server(MAPPING), read_only=True)
+    assert storage.isReadOnly()
+    for call in (lambda: storage.new_oid(), lambda: storage.tpc_begin(TransactionMetaData())):
+        with pytest.raises(ReadOnlyError):
+            call()
+
+
+def test_the_finish_tells_before_others_see_it(client, server):
+    storage = client(server(MAPPING))
+    txn = TransactionMetaData()
+    before = storage.lastTransaction()
+    storage.tpc_begin(txn)
+    storage.store(z64, z64, b'x', '', txn)
+    storage.tpc_vote(txn)
+    seen = {}
+    waiting = threading.Event()
+
+    def look():
+        waiting.set()
+        seen['other'] = storage.lastTransaction()
+
+    other = threading.Thread(target=look)
+
+    def told(tid):
+        seen['told'] = tid
+        seen['own'] = storage.lastTransaction()
+        other.start()
+        assert waiting.wait(WAIT_S)
+        assert 'other' not in seen or seen['other'] == before
+
+    tid = storage.tpc_finish(txn, told)
+    other.join()
+    assert seen == {'told': tid, 'own': tid, 'other': tid}
+
+
+def test_an_exception_of_the_finish_is_the_callers(client, server):
+    storage = client(server(MAPPING))
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn)
+    storage.store(z64, z64, b'x', '', txn)
+    storage.tpc_vote(txn)
+    with pytest.raises(ZeroDivisionError):
+        storage.tpc_finish(txn, lambda tid: 1 / 0)
+    # what was committed is committed, and the next one begins
+    assert storage.load(z64)[0] == b'x'
+    commit(storage, (z64, storage.load(z64)[1], b'y'))
+
+
+def test_a_transaction_that_is_dropped_holds_up_nobody(client, server):
+    storage = client(server(MAPPING))
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn)
+    storage.store(z64, z64, b'x', '', txn)
+    del txn
+    gc.collect()
+    commit(storage, (z64, z64, b'y'))
+    assert storage.load(z64)[0] == b'y'
+
+
+def test_a_lost_connection_poisons_the_transaction(client, server):
+    process = server(FILE)
+    storage = client(process)
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn)
+    storage.store(z64, z64, b'x', '', txn)
+    process.kill()
+    wait_for(lambda: not storage.is_connected())
+    process.start()
+    wait_for(storage.is_connected)
+    with pytest.raises(ClientDisconnected) as e:
+        storage.tpc_vote(txn)
+    assert e.value.args == ('tpc_vote', 'on a disconnected transaction')
+    storage.tpc_abort(txn)
+    commit(storage, (z64, z64, b'y'))
+    assert storage._connection_generation == 3
+
+
+class Counting(zc.zkzeo.ClientStorage):
+    """A subclass with a state of its own."""
+
+    def __init__(self, *args, **kw):
+        self.seen = []
+        super().__init__(*args, **kw)
+
+    def invalidateTransaction(self, tid, oids):
+        self.seen.append((tid, oids))
+        super().invalidateTransaction(tid, oids)
+
+    def notify_connected(self, conn, info):
+        self.seen.append(info['name'])
+        super().notify_connected(conn, info)
+
+
+def test_subclass(opened, client, server):
+    process = server(MAPPING)
+    storage = opened(Counting(process.address, wait_timeout=WAIT_S))
+    assert storage.seen == ['Mapping Storage']
+    tid = commit(client(process), (p64(5), z64, b'x'), (p64(6), z64, b'x'))
+    wait_for(lambda: len(storage.seen) == 2)
+    assert storage.seen[1][0] == tid
+    assert sorted(storage.seen[1][1]) == [p64(5), p64(6)]
+
+
+def test_arguments_of_all_kinds(client, server):
+    """What the server gets is what was given: it comes back with an undo log's extension."""
+    storage = client(server(FILE))
+    extension = {'i': 1, 'f': 2.5, 's': 'x\u20ac', 'b': b'\0\xff', 'n': None, 't': (1, (2, 3)),
+                 'l': [1, [2, {}]], 'd': {'k': {'k': True}}, 'big': 1 << 70, 'neg': -(1 << 70)}
+    txn = TransactionMetaData('user', 'd\xe9scription', extension)
+    storage.tpc_begin(txn)
+    storage.store(z64, z64, b'x', '', txn)
+    storage.tpc_vote(txn)
+    storage.tpc_finish(txn)
+    [record] = storage.iterator()
+    assert record.extension == extension
+    assert (record.user, record.description) == (b'user', 'd\xe9scription'.encode())
+    with pytest.raises((TypeError, pickle.PicklingError, AttributeError)):
+        storage._call('history', lambda: 1)
+    deep = None
+    for _ in range(100):
+        deep = [deep]
+    with pytest.raises(ValueError, match='deep'):
+        storage._call('history', deep)
+
+
+def test_others_run_while_one_waits(client, server):
+    """The GIL is free while a vote waits for a lock of another transaction."""
+    process = server(FILE)
+    first, second = client(process), client(process)
+    tid = commit(first, (z64, z64, b'x'))
+    holder = TransactionMetaData()
+    first.tpc_begin(holder)
+    first.store(z64, tid, b'y', '', holder)
+    first.tpc_vote(holder)
+    result = []
+
+    def vote():
+        txn = TransactionMetaData()
+        second.tpc_begin(txn)
+        second.store(z64, tid, b'z', '', txn)
+        try:
+            second.tpc_vote(txn)
+        except ConflictError as e:
+            result.append(e)
+        second.tpc_abort(txn)
+
+    thread = threading.Thread(target=vote)
+    thread.start()
+    while first.server_status()['waiting'] != 1:
+        assert thread.is_alive()
+    first.tpc_finish(holder)
+    thread.join(WAIT_S)
+    assert [type(e) for e in result] == [ConflictError]
+
+
+def test_many_threads(client, server):
+    process = server(FILE)
+    storage, writer = client(process, cache_size=1 << 20), client(process)
+    count = 200
+    commit(writer, *[(p64(i), z64, b'%d' % i * 50) for i in range(count)])
+    wrong = []
+    go = threading.Event()
+
+    def read(seed):
+        go.wait()
+        for n in range(400):
+            i = (n * 7 + seed) % count
+            data, serial, end = storage.loadBefore(p64(i), maxtid)
+            if not data.startswith(b'%d' % i):
+                wrong.append((i, data[:20]))
+
+    def write():
+        go.wait()
+        for i in range(30):
+            serial = writer.load(p64(i))[1]
+            commit(writer, (p64(i), serial, b'%d' % i * 60))
+
+    threads = [threading.Thread(target=read, args=(s,)) for s in range(8)]
+    threads.append(threading.Thread(target=write))
+    for t in threads:
+        t.start()
+    go.set()
+    for t in threads:
+        t.join(WAIT_S)
+    assert not wrong and not any(t.is_alive() for t in threads)
+
+
+def test_close_while_others_call(server):
+    """Whoever is inside hears that it is closed; nobody waits for ever."""
+    process = server(FILE)
+    for _ in range(20):
+        storage = zc.zkzeo.ClientStorage(process.address, wait_timeout=WAIT_S)
+        results = []
+        started = threading.Barrier(5)
+
+        def call(method):
+            started.wait()
+            try:
+                while True:
+                    method(storage)
+            except ClientDisconnected:
+                results.append('disconnected')
+            except POSKeyError as e:
+                results.append(e)
+
+        def begin(storage):
+            txn = TransactionMetaData()
+            storage.tpc_begin(txn)
+            storage.tpc_abort(txn)
+
+        threads = [threading.Thread(target=call, args=(m,)) for m in (
+            lambda s: s.loadBefore(z64, maxtid), lambda s: s.ping(),
+            lambda s: s.new_oid(), begin)]
+        for t in threads:
+            t.start()
+        started.wait()
+        storage.close()
+        for t in threads:
+            t.join(WAIT_S)
+            assert not t.is_alive()
+        assert all(r == 'disconnected' or isinstance(r, POSKeyError) for r in results)
+
+
+def test_close_in_a_callback(client, server):
+    process = server(MAPPING)
+    storage = client(process)
+    closed = threading.Event()
+
+    class Database:
+        transform_record_data = untransform_record_data = staticmethod(lambda data: data)
+
+        def invalidate(self, tid, oids):
+            storage.close()
+            closed.set()
+
+        def invalidateCache(self):
+            pass
+
+    storage.registerDB(Database())
+    commit(client(process), (z64, z64, b'x'))
+    assert closed.wait(WAIT_S)
+    wait_for(lambda: not storage.is_connected())
+
+
+def test_an_unclosed_storage_is_collected(server):
+    process = server(MAPPING)
+    storage = zc.zkzeo.ClientStorage(process.address, wait_timeout=WAIT_S)
+    storage.itself = storage
+    import weakref
+    ref = weakref.ref(storage)
+    del storage
+    gc.collect()
+    assert ref() is None
+
+
+FORK = '''
+import os, sys
+import zc.zkzeo
+from ZODB.utils import maxtid, z64
+from ZEO.Exceptions import ClientDisconnected
+storage = zc.zkzeo.ClientStorage(('127.0.0.1', int(sys.argv[1])), wait_timeout=30)
+pid = os.fork()
+if pid == 0:
+    try:
+        storage.loadBefore(z64, maxtid)
+    except ClientDisconnected as e:
+        assert 'fork' in str(e), e
+    else:
+        sys.exit('the child used the connection of its parent')
+    storage.close()
+    other = zc.zkzeo.ClientStorage(('127.0.0.1', int(sys.argv[1])), wait_timeout=30)
+    other.ping()
+    other.close()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+storage.ping()
+storage.close()
+print('good')
+'''
+
+
+def test_fork(server):
+    """T31"""
+    process = server(MAPPING)
+    run = subprocess.run([sys.executable, '-c', FORK, str(process.address[1])],
+                         capture_output=True, text=True, timeout=60)
+    assert run.stdout == 'good\n', run.stderr
+
+
+def test_exit_without_close(server):
+    """A process that ends with open storages ends."""
+    process = server(MAPPING)
+    code = ('import sys, zc.zkzeo\n'
+            's = zc.zkzeo.ClientStorage(("127.0.0.1", int(sys.argv[1])))\n'
+            's.ping()\nprint("good")\n')
+    run = subprocess.run([sys.executable, '-c', code, str(process.address[1])],
+                         capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout, run.stderr) == (0, 'good\n', '')
+
+
+def _references(storage, tid):
+    """Everything that makes objects in C, errors included."""
+    txn = TransactionMetaData('u', 'd', {'a': [1, b'x']})
+    storage.tpc_begin(txn)
+    serial = storage.load(z64)[1]
+    storage.store(z64, serial, b'x' * 100, '', txn)
+    storage.checkCurrentSerialInTransaction(z64, serial, txn)
+    storage.tpc_vote(txn)
+    storage.tpc_finish(txn, lambda tid: None)
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn)
+    storage.store(z64, tid, b'y', '', txn)
+    with pytest.raises(ConflictError):
+        storage.tpc_vote(txn)
+    storage.tpc_abort(txn)
+    storage.loadBefore(z64, tid)
+    storage.history(z64, 3)
+    for call in (lambda: storage.load(p64(99)), lambda: storage.load(b'x'),
+                 lambda: storage.getTid(p64(99)), lambda: storage.load(),
+                 lambda: storage.store(z64, z64, None, '', txn)):
+        with pytest.raises(Exception):
+            call()
+    storage.prefetch([z64, p64(1)], maxtid)
+    storage.new_oid()
+    storage.sortKey()
+    storage.ping()
+    list(storage.iterator(storage.lastTransaction()))
+
+
+def test_no_reference_leaks(client, server):
+    storage = client(server(FILE))
+    tid = commit(storage, (z64, z64, b'x'))
+    for _ in range(5):
+        _references(storage, tid)
+    gc.collect()
+    objects, blocks = len(gc.get_objects()), sys.getallocatedblocks()
+    for _ in range(50):
+        _references(storage, tid)
+    gc.collect()
+    assert len(gc.get_objects()) - objects < 40
+    assert sys.getallocatedblocks() - blocks < 200
+    # the classes of exceptions are shared
+    assert sys.getrefcount(ClientDisconnected) < 10000
+
+
+def test_conflicts_are_resolved_here(client, server):
+    """tryToResolveConflict() is the class' own."""
+    from BTrees.Length import Length
+    process = server('<zeo>\naddress {address}\nclient-conflict-resolution true\n</zeo>\n'
+                     '<filestorage>\npath {dir}/Data.fs\n</filestorage>\n')
+    first, second = ZODB.DB(client(process)), ZODB.DB(client(process))
+    with first.transaction() as connection:
+        connection.root()['n'] = Length(5)
+    second.storage.ping()
+    managers = [transaction.TransactionManager() for _ in range(2)]
+    roots = [db.open(m).root() for db, m in zip((first, second), managers)]
+    for root, n in zip(roots, (10, 100)):
+        root['n'].change(n)
+    for manager in managers:
+        manager.commit()
+    for manager in managers:
+        manager.abort()
+    first.storage.ping()
+    with first.transaction() as connection:
+        assert connection.root()['n']() == 115
+    first.close()
+    second.close()
+
+
+def test_log(client, server, caplog):
+    caplog.set_level('INFO')
+    process = server(MAPPING)
+    storage = client(process, name='demo')
+    pid = os.getpid()
+    assert f'demo ClientStorage (pid={pid}) created RW/normal for storage: \'1\'' in caplog.text
+    assert f'demo Connected to storage: {storage._server_addr}' in caplog.text
+    process.kill()
+    wait_for(lambda: 'demo Disconnected from storage' in caplog.text)
+    process.start()
+    wait_for(lambda: 'demo Reconnected to storage' in caplog.text)
+    assert {r.name for r in caplog.records if 'demo ' in r.getMessage()} == {'ZEO.ClientStorage'}
