@@ -12,4 +12,8 @@
 MUST_CHECK int certificates_load(
 	const struct config_ssl *ssl, struct tls_context **ret, struct err *e);
 
+/** The same for the connections of a client. */
+MUST_CHECK int certificates_load_client(
+	const struct config_client_ssl *ssl, struct tls_context **ret, struct err *e);
+
 #endif

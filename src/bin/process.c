@@ -36,6 +36,14 @@ int process_wait_signal(void)
 	return sig;
 }
 
+bool process_is_to_end(void)
+{
+	sigset_t set;
+
+	return sigpending(&set) == 0 && (sigismember(&set, SIGTERM) || sigismember(&set, SIGINT) ||
+						sigismember(&set, SIGHUP));
+}
+
 void process_raise_limits(void)
 {
 	struct rlimit r;

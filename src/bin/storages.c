@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "bin/client_storage.h"
 #include "storage/blob/blob_storage.h"
 #include "storage/demo/demo.h"
 #include "storage/filestorage/filestorage.h"
@@ -148,6 +149,10 @@ static int open_demo(const struct server_config *c, const struct config_storage 
 		rc = open_mapping(c, NULL, true, &o.base, e);
 	if (rc == OK)
 		rc = open_changes(c, cs, dir, sizeof(dir), &o, e);
+	if (rc == OK && o.changes->one_at_a_time)
+		rc = err_set(e, ERR_UNSUPPORTED,
+			"%s:%d: the changes of a <demostorage> cannot be another server's",
+			cs->file, cs->line);
 	if (rc == OK)
 		rc = demo_open(&o, ret, e);
 	if (rc != OK) {
@@ -244,6 +249,9 @@ static int open_one(const struct server_config *c, const struct config_storage *
 	case CONFIG_ZLIBSTORAGE:
 	case CONFIG_SERVERZLIBSTORAGE:
 		return open_zlib(c, cs, gc, ret, e);
+	case CONFIG_ZEOCLIENT:
+	case CONFIG_ZKZEOCLIENT:
+		return client_storage_open(c, cs, ret, e);
 	default:
 		return err_set(e, ERR_UNSUPPORTED, "%s:%d: this kind of storage is not offered",
 			cs->file, cs->line);

@@ -196,9 +196,13 @@ static int serve(const struct server_config *c, struct tls_context *tls, bool te
 	struct run r = { .config = c, .tls = tls };
 	struct err e = ERR_INIT;
 	int status = EXIT_SUCCESS;
+	int rc;
 
 	write_pid_file(&r);
-	if (start(&r, &e) != OK) {
+	rc = start(&r, &e);
+	if (rc == ERR_CLOSED && process_is_to_end()) {
+		status = wait_for_end(); /* it came while a storage waited for its server */
+	} else if (rc != OK) {
 		log_emit(LOG_CRITICAL, LOGGER, "cannot start: %s", e.text);
 		fprintf(stderr, "zkrunzeo: %s\n", e.text);
 		status = EXIT_FAILURE;

@@ -365,16 +365,12 @@ static const struct schema_key zeoclient_keys[] = {
 	{ "client-label", TYPE_STRING, NULL, 0, CLIENT(label), NULL, "label in the server's log" },
 };
 
-#define NOT_A_SERVER                                                                               \
-	"is not offered yet: this server has no storage that is a client of another one"
-
 static const struct schema_section zeoclient_section = {
 	.type = "zeoclient",
 	.class = CLASS_STORAGE,
 	.storage_kind = CONFIG_ZEOCLIENT,
 	KEYS(zeoclient_keys),
 	.check = check_client,
-	.refusal = NOT_A_SERVER,
 	.help = "a storage of another server",
 };
 
@@ -401,7 +397,6 @@ static const struct schema_section zkzeoclient_section = {
 	KEYS(zkzeoclient_keys),
 	CHILDREN(client_children),
 	.check = check_zkclient,
-	.refusal = NOT_A_SERVER,
 	.help = "a storage of a server that is found through ZooKeeper",
 };
 
@@ -437,7 +432,6 @@ static const struct schema_section clientstorage_section = {
 	KEYS(clientstorage_keys),
 	CHILDREN(client_children),
 	.check = check_client,
-	.refusal = NOT_A_SERVER,
 	.help = "a storage of another server",
 };
 

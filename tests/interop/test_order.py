@@ -172,12 +172,27 @@ def in_threads(*functions):
         raise failures[0]
 
 
-@pytest.fixture(params=['file-pickle', 'file-msgpack', 'mapping-pickle'])
+FANOUT = ('<zeo>\n  address {address}\n  msgpack {msgpack}\n  invalidation-queue-size 100000\n'
+          '</zeo>\n<zeoclient 1>\n  server {upstream}\n</zeoclient>\n')
+CHAINS = {
+    'file': (FILE,),
+    'mapping': (MAPPING,),
+    'fanout': (FILE, FANOUT),
+    'fanout3': (FILE, FANOUT, FANOUT),
+}
+
+
+@pytest.fixture(params=['file-pickle', 'file-msgpack', 'mapping-pickle', 'fanout-pickle',
+                        'fanout-msgpack', 'fanout3-pickle'])
 def place(request, server):
-    """(server, encoding, tid of the first transaction)"""
+    """(server, encoding, tid of the first transaction); the server may be a client of others"""
     kind, encoding = request.param.split('-')
-    configuration = FILE if kind == 'file' else MAPPING
-    s = server(configuration.replace('{msgpack}', str(encoding == 'msgpack').lower()))
+    s = None
+    for configuration in CHAINS[kind]:
+        configuration = configuration.replace('{msgpack}', str(encoding == 'msgpack').lower())
+        if s:
+            configuration = configuration.replace('{upstream}', '%s:%d' % s.address)
+        s = server(configuration)
     letter = 'M' if encoding == 'msgpack' else 'Z'
     with Wire(s.address, letter) as w:
         tid = w.commit([(oid, Z64, b'first ' + oid) for oid in SHARED])

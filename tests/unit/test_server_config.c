@@ -499,18 +499,8 @@ static void test_refused_storages(void **state)
 		"storages");
 }
 
-#define CLIENT "is not offered yet: this server has no storage that is a client of another one"
-
-static void test_refused_clients(void **state)
+static void test_refused_berkeley(void **state)
 {
-	expect_refused(ZEO "<zeoclient>\nserver a:1\nserver b:1\n</zeoclient>",
-		"t.conf:4: <zeoclient> " CLIENT);
-	expect_refused("%import zc.zkzeo\n" ZEO
-		       "<zkzeoclient>\nserver /db\nzookeeper zk:2181\nwait on\n</zkzeoclient>",
-		"t.conf:5: <zkzeoclient> " CLIENT);
-	assert_int_equal(config->storages->kind, CONFIG_ZKZEOCLIENT);
-	expect_refused("%import ZEO\n" ZEO "<clientstorage>\nserver a:1\n</clientstorage>",
-		"t.conf:5: <clientstorage> " CLIENT);
 	expect_refused(ZEO "<fullstorage>\nenvdir x\n</fullstorage>",
 		"t.conf:4: <fullstorage> is not offered: ZODB itself has dropped its Berkeley DB "
 		"storages");
@@ -519,17 +509,9 @@ static void test_refused_clients(void **state)
 		"DB storages");
 }
 
-/* Read, offered or not. */
 static const struct config_client *read_client(const char *text)
 {
-	struct err e = ERR_INIT;
-
-	server_config_free(config);
-	config = NULL;
-	write_config(text);
-	if (server_config_read("t.conf", NULL, &config, &e))
-		fail_msg("%s", e.text);
-	return &config->storages->client;
+	return &load(text)->storages->client;
 }
 
 /* As ZODB's schema and ClientStorage have them. */
@@ -762,7 +744,7 @@ static void test_no_memory(void **state)
 
 	write_config("%define name X\n" ZEO "<filestorage $name-$name>\npath Data.fs\n"
 		     "</filestorage>\n<mappingstorage>\nname $name$$\n</mappingstorage>\n"
-		     "<demostorage d>\n<zeoclient>\nserver a:1\n</zeoclient>\n</demostorage>\n"
+		     "<demostorage d>\n<fullstorage>\nenvdir a\n</fullstorage>\n</demostorage>\n"
 		     "<zookeeper/>\n<eventlog>\n<logfile>\npath x\n"
 		     "</logfile>\n</eventlog>\n");
 	for (n = 0; rc != OK; n++) {
@@ -859,7 +841,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_ssl, free_config),
 		cmocka_unit_test_teardown(test_nested_storages, free_config),
 		cmocka_unit_test_teardown(test_refused_storages, free_config),
-		cmocka_unit_test_teardown(test_refused_clients, free_config),
+		cmocka_unit_test_teardown(test_refused_berkeley, free_config),
 		cmocka_unit_test_teardown(test_zeoclient_defaults, free_config),
 		cmocka_unit_test_teardown(test_zeoclient_keys, free_config),
 		cmocka_unit_test_teardown(test_zkzeoclient, free_config),
