@@ -324,11 +324,17 @@ int conn_ask(struct conn *conn, struct call *k, const char *method, const struct
 	rc = put_message(conn, &w, start, args, n_args, e);
 	if (rc != OK)
 		return forget_call(conn, k, rc);
-	if ((k->done || k->is_load) && !conn->reading && !conn->polled) {
-		conn->polled = true;
-		client_kick(conn->client);
-	}
+	if (k->done)
+		conn_watch(conn);
 	return OK;
+}
+
+void conn_watch(struct conn *conn)
+{
+	if (conn->reading || conn->polled)
+		return;
+	conn->polled = true;
+	client_kick(conn->client);
 }
 
 /* --- the reader role --- */

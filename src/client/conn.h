@@ -109,6 +109,8 @@ MUST_CHECK int conn_say(struct conn *conn, const char *method, const struct val 
 /** Append a request; its answer comes to @k. The same errors. */
 MUST_CHECK int conn_ask(struct conn *conn, struct call *k, const char *method,
 	const struct val *args, uint32_t n_args, struct err *e);
+/** See to it that answers are read although no thread waits for them. L. */
+void conn_watch(struct conn *conn);
 /** The calling thread reads: a callback runs on it. L. */
 bool conn_is_reader(const struct conn *conn);
 /** Wait for the answer. L; given up meanwhile. */

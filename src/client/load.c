@@ -255,6 +255,8 @@ static int join(
 	k->client = conn->client;
 	k->next = l->waiting;
 	l->waiting = k;
+	if (k->done)
+		conn_watch(conn);
 	if (send)
 		conn_flush(conn);
 	return OK;
@@ -338,8 +340,10 @@ static int prefetch_some(
 		rc = client_not_connected(c, e);
 	for (size_t i = 0; i < n && rc == OK; i++)
 		rc = request(c->conn, oids[i], tid, &unused, e);
-	if (c->operational)
+	if (c->operational) {
+		conn_watch(c->conn);
 		conn_flush(c->conn);
+	}
 	client_leave(c);
 	return rc;
 }
