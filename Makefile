@@ -2,6 +2,7 @@
 
 BUILD ?= build
 PREFIX ?= /usr/local
+PARTS ?= run features beside scale client
 
 all:
 	@scripts/setup build
@@ -20,9 +21,11 @@ test:
 bench:
 	@scripts/setup
 	@scripts/build build-bench --buildtype=release
-	@.venv/bin/python bench/run.py --build build-bench $(BENCH)
-	@.venv/bin/python bench/features.py --build build-bench $(FEATURES)
-	@.venv/bin/python bench/client.py --build build-bench $(CLIENT)
+	@set -e; for part in $(PARTS); do case $$part in \
+	    run) options='$(BENCH)';; features) options='$(FEATURES)';; \
+	    beside) options='$(BESIDE)';; scale) options='$(SCALE)';; client) options='$(CLIENT)';; \
+	    *) echo "PARTS are run, features, beside, scale and client" >&2; exit 2;; \
+	esac; .venv/bin/python bench/$$part.py --build build-bench $$options; done
 
 install: all
 	@meson configure $(BUILD) --prefix='$(abspath $(PREFIX))'

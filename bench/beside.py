@@ -141,7 +141,7 @@ def report(results, args):
 
     def ours(row, key):
         return results['zkrunzeo'][row][key]['median'] if row in args.only else None
-    return targets.report([
+    return run.report_targets([
         targets.Target('loads beside a pack: share of the rate alone',
                        ours('beside-pack', 'rate_share'), 0.8, at_least=True),
         targets.Target('loads beside a pack: p99 to the one alone',

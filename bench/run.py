@@ -24,11 +24,12 @@ import tempfile
 import time
 
 import make_datafs
+import targets
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BYTES = 500
 START_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 15  # Python's server loses a SIGTERM now and then
+STOP_TIMEOUT_S = 5  # Python's server loses a SIGTERM now and then
 
 # name, what it says in the table, options of zeoload, the responder it is held against
 ROWS = [
@@ -42,6 +43,18 @@ ROWS = [
      ['--committers=32', '--txn-objects=10'], '-g'),
     ('mixed', '8 loaders and 2 committers', ['--loaders=8', '--committers=2'], None),
 ]
+# rows: share of the responder's rate, times Python's
+RATES = {
+    'loads-8x16': (0.5, 20),
+    'loads-8x1': (0.8, None),
+    'loads-1x1': (0.85, None),
+    'commits-1': (0.85, 1.3),
+    'commits-8': (0.8, None),
+    'commits-32': (0.5, 13),
+    'commits-32x10': (0.5, None),
+    'mixed': (None, 4),
+}
+START_S = {'start-index': 0.05, 'start-scan': 0.6}
 START_ROWS = [
     ('start-index', 'start to first reply, with index'),
     ('start-scan', 'start to first reply, without index'),
@@ -287,6 +300,14 @@ def print_table(header, lines):
     print()
 
 
+def report_targets(found):
+    """Print the table of those that were measured; returns them for the JSON file."""
+    measured = [t for t in found if t.value is not None]
+    if measured:
+        print_table(['', 'figure', 'target', 'reached'], [t.line() for t in measured])
+    return [t.as_dict() for t in measured]
+
+
 def best_python(results, row, key, better=max):
     values = [m for s in ('asyncio', 'uvloop') if (m := median(results, s, row, key))]
     return better(values) if values else None
@@ -328,6 +349,38 @@ def report(results, rows, wanted):
         print_table(['seconds', 'zkrunzeo', 'asyncio', 'uvloop', '/Python'], lines)
 
 
+def held(results):
+    """The figures that are aimed at, as far as they were measured."""
+    def ours(row, key, server='zkrunzeo'):
+        return median(results, server, row, key)
+    found = []
+    for name, title, _, mode in ROWS:
+        share, times = RATES[name]
+        rate = ours(name, 'rate')
+        if share:
+            found.append(targets.Target(
+                f'{title}: share of the responder', targets.quotient(
+                    rate, ours(name, 'rate', f'responder {mode}')), share, at_least=True))
+        if times:
+            found.append(targets.Target(
+                f'{title}: times Python', targets.quotient(
+                    rate, best_python(results, name, 'rate')), times, at_least=True))
+    found += [
+        targets.Target('loads, 8 x 16: CPU', ours('loads-8x16', 'cpu_us'), 1.5, unit=' us'),
+        targets.Target('loads, 8 x 1: p99 to that of the responder', targets.quotient(
+            ours('loads-8x1', 'p99_us'), ours('loads-8x1', 'p99_us', 'responder -g')), 1.5),
+        targets.Target('commits, 32: p99 to p50', targets.quotient(
+            ours('commits-32', 'p99_us'), ours('commits-32', 'p50_us')), 10),
+        targets.Target('commits, 32: slowest connection to fastest',
+                       ours('commits-32', 'fairness'), 0.5, at_least=True),
+        targets.Target('loads beside 2 committers: p99 to the one without', targets.quotient(
+            ours('mixed', 'p99_us'), ours('loads-8x1', 'p99_us')), 3),
+    ]
+    found += [targets.Target(title, ours(name, 'seconds'), START_S[name], unit=' s')
+              for name, title in START_ROWS]
+    return report_targets(found)
+
+
 def machine():
     with open('/proc/cpuinfo') as f:
         models = {line.partition(':')[2].strip() for line in f if line.startswith('model name')}
@@ -363,7 +416,7 @@ def arguments():
     args.only = args.only.split(',')
     if set(args.only) - set(names):
         parser.error(f'the rows are {" ".join(names)}')
-    defaults = (1, 0.5, 100_000) if args.quick else (3, 3.0, 1_000_000)
+    defaults = (1, 0.5, 100_000) if args.quick else (3, 2.0, 1_000_000)
     args.rounds = args.rounds or defaults[0]
     args.seconds = args.seconds or defaults[1]
     args.objects = args.objects or defaults[2]
@@ -387,7 +440,8 @@ def main():
           f'{machine()["cpus"]} CPUs; median [min-max]\n')
     report(results, rows, args.only)
     save(args.json, 'run', {'objects': args.objects, 'rounds': args.rounds,
-                            'seconds': args.seconds, 'results': results, 'raw': rounds})
+                            'seconds': args.seconds, 'results': results, 'raw': rounds,
+                            'targets': held(results)})
     failed = any('error' in figures for r in results.values() for figures in r.values())
     return 1 if failed else 0
 

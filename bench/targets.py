@@ -1,6 +1,5 @@
-"""What the figures are held against: one row of a table for each, with whether it is reached."""
-
-import run
+"""What the figures are held against: one row of a table for each, with whether it is reached;
+run.report_targets() prints it."""
 
 
 class Target:
@@ -24,14 +23,6 @@ class Target:
     def as_dict(self):
         return {'name': self.name, 'value': self.value, 'limit': self.limit,
                 'at_least': self.at_least, 'reached': self.reached()}
-
-
-def report(targets):
-    """Print the table of those that were measured; returns them for the JSON file."""
-    measured = [t for t in targets if t.value is not None]
-    if measured:
-        run.print_table(['', 'figure', 'target', 'reached'], [t.line() for t in measured])
-    return [t.as_dict() for t in measured]
 
 
 def quotient(a, b):

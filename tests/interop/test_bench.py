@@ -134,3 +134,30 @@ def test_zodbshootout(root, build, tmp_path):
         if client != 'zeoload':
             assert set(rows) == {'shootout-add', 'shootout-update', 'shootout-cold'}
             assert all(figures['seconds']['median'] > 0 for figures in rows.values())
+
+
+PARTS = [
+    ('run', '--only=loads-8x1,mixed,start-index', {'zkrunzeo', 'asyncio', 'responder -g'}, 5),
+    ('features', '--only=pack', {'zkrunzeo', 'Python'}, 1),
+    ('beside', '--only=beside-pack', {'zkrunzeo', 'runzeo'}, 3),
+    ('beside', '--only=beside-commit', {'zkrunzeo', 'runzeo'}, 2),
+    ('scale', '--only=clients,memory-random', {'zkrunzeo', 'runzeo'}, 2),
+]
+
+
+@pytest.mark.parametrize('part, only, servers, targets', PARTS)
+def test_parts(root, build, tmp_path, part, only, servers, targets):
+    """Each part measures all servers, and holds the figures against what is aimed at."""
+    out = tmp_path / 'result.json'
+    run = subprocess.run(
+        [sys.executable, root / 'bench' / f'{part}.py', '--quick', only, f'--build={build}',
+         f'--dir={tmp_path}', f'--json={out}'], capture_output=True, text=True, timeout=110)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(out.read_text())
+    assert servers <= set(result['results'])
+    for server in servers:
+        assert result['results'][server]
+    assert len(result['targets']) == targets
+    for target in result['targets']:
+        assert target['value'] > 0
+        assert target['name'] in run.stdout
