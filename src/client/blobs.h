@@ -39,13 +39,13 @@ struct blobs_options {
 };
 
 /**
- * Open, or make, the folder. @c is told of what the server sends (client_set_push()); it must live until blobs_close(), and
- * blobs_close() comes after nobody calls any more.
+ * Open, or make, the folder. @c is told of what the server sends (client_set_push()): before anything is called.
  * Returns 0; ERR_FORMAT: a folder of another layout; ERR_INVAL, ERR_IO, ERR_NOMEM.
  */
 MUST_CHECK int blobs_open(
 	struct client *c, const struct blobs_options *o, struct blobs **ret, struct err *e);
-/** Waits for a cleaner under way. The client lives still, and calls of it that wait were ended (client_close() is next). NULL is fine. */
+/** After client_close(), from which on the server's messages go nowhere. Waits for a cleaner under way. In a child process only memory is
+ * given back. NULL is fine. */
 void blobs_close(struct blobs *b);
 
 /** A folder on the same disk for files to come: FOLDER/tmp. */

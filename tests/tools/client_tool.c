@@ -1,10 +1,12 @@
 /* A client of ZEO servers that does what it is told: a command a line, an answer a line. For tests/interop.
  *
  *     client_tool [-c CACHE] [-s STORAGE] [-l LABEL] [-n] [-r] [-f] [-p POLL_MS] [-w WAIT_MS] [-u] [-h NAME]
- *                 [-a AUTHORITIES [-t CERTIFICATE -k KEY]] ADDRESS...
+ *                 [-a AUTHORITIES [-t CERTIFICATE -k KEY]]
+ *                 [-b BLOB_FOLDER [-S] [-B CACHE_BYTES]] ADDRESS...
  *
  * An answer is "ok ..." or "error CODE TEXT"; an event that came meanwhile is a line "event ..." before it. */
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +17,8 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/os.h"
+#include "client/blobs.h"
 #include "client/client.h"
 #include "client/commit.h"
 #include "net/tls.h"
@@ -26,6 +30,9 @@ enum {
 
 static struct client *client;
 static struct client_txn *txn;
+static struct blobs *blobs;
+static struct blobs_txn txn_blobs;
+static struct blobs_options blob_options;
 static pthread_mutex_t out_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool quiet;
 static struct client_options options;
@@ -237,6 +244,10 @@ static void do_finish(int n, char **word)
 	int rc = client_txn_finish(txn, told, NULL, &tid, NULL, &e);
 
 	txn = NULL;
+	if (rc == OK && blobs)
+		blobs_finished(blobs, &txn_blobs, tid);
+	else if (blobs)
+		blobs_aborted(blobs, &txn_blobs);
 	if (rc == OK)
 		say("ok %016" PRIx64, tid);
 	else
@@ -247,7 +258,97 @@ static void do_abort(int n, char **word)
 {
 	client_txn_abort(txn, n > 1 ? (uint32_t)strtoul(word[1], NULL, 10) : 0);
 	txn = NULL;
+	if (blobs)
+		blobs_aborted(blobs, &txn_blobs);
 	say("ok");
+}
+
+/* --- blobs --- */
+
+/* storeblob OID SERIAL DATA FILE */
+static void do_store_blob(int n, char **word)
+{
+	struct err e = ERR_INIT;
+	uint8_t *data;
+	size_t len = unhex(word[3], &data);
+
+	answer(blobs_store(blobs, &txn_blobs, txn, number(word[1]), number(word[2]),
+		       slice_of(data, len), word[4], &e),
+		&e);
+}
+
+/* blob OID SERIAL: the file's name */
+static void do_blob(int n, char **word)
+{
+	struct err e = ERR_INIT;
+	char path[PATH_MAX];
+	int rc = blobs_load(blobs, number(word[1]), number(word[2]), path, sizeof(path), &e);
+
+	if (rc == OK)
+		say("ok %s", path);
+	else
+		answer(rc, &e);
+}
+
+/* All that is read of it, as FNV-1a. */
+static uint64_t digest(int fd, uint64_t *ret_size)
+{
+	static uint8_t part[1 << 16];
+	uint64_t h = UINT64_C(14695981039346656037);
+	struct err e;
+	size_t got = 1;
+
+	for (*ret_size = 0; got; *ret_size += got) {
+		if (os_pread(fd, part, sizeof(part), *ret_size, &got, &e) != OK)
+			abort();
+		for (size_t i = 0; i < got; i++)
+			h = (h ^ part[i]) * UINT64_C(1099511628211);
+	}
+	return h;
+}
+
+struct opener {
+	pthread_t thread;
+	uint64_t oid, serial, digest, size;
+	int rc;
+	struct err err;
+};
+
+static void *open_blob(void *arg)
+{
+	struct opener *o = arg;
+	int fd = -1;
+
+	o->rc = blobs_open_file(blobs, o->oid, o->serial, &fd, NULL, 0, &o->err);
+	if (o->rc == OK)
+		o->digest = digest(fd, &o->size);
+	os_close(fd);
+	return NULL;
+}
+
+/* openblob OID SERIAL [THREADS]: size and digest; all threads at the same time */
+static void do_open_blob(int n, char **word)
+{
+	struct opener o[64] = { 0 };
+	unsigned threads = n > 3 ? (unsigned)strtoul(word[3], NULL, 10) : 1;
+
+	for (unsigned i = 0; i < threads; i++) {
+		o[i].oid = number(word[1]);
+		o[i].serial = number(word[2]);
+		if (pthread_create(&o[i].thread, NULL, open_blob, &o[i]))
+			abort();
+	}
+	for (unsigned i = 0; i < threads; i++) {
+		pthread_join(o[i].thread, NULL);
+		if (o[i].rc == OK && o[i].digest != o[0].digest)
+			o[0].rc = err_set(&o[0].err, ERR_CORRUPT, "they differ");
+		else if (o[i].rc != OK)
+			o[0] = o[i];
+	}
+	if (o[0].rc == OK)
+		say("ok %" PRIu64 " %016" PRIx64, o[0].size, o[0].digest);
+	else
+		answer(o[0].rc, &o[0].err);
 }
 
 static void do_oid(int n, char **word)
@@ -539,6 +640,9 @@ static const struct {
 	{ "call", 2, do_call },
 	{ "fork", 1, do_fork },
 	{ "loop", 5, do_loop },
+	{ "storeblob", 5, do_store_blob },
+	{ "blob", 3, do_blob },
+	{ "openblob", 3, do_open_blob },
 	{ "quiet", 1, do_quiet },
 	{ "drop", 1, do_drop },
 };
@@ -580,17 +684,35 @@ static void parse_tls(int opt, struct client_options *o)
 	}
 }
 
+static void parse_blobs(int opt)
+{
+	blob_options.check_percent = 10;
+	if (opt == 'b') {
+		blob_options.path = optarg;
+	} else if (opt == 'S') {
+		blob_options.shared = true;
+	} else {
+		blob_options.limited = true;
+		blob_options.cache_bytes = strtoull(optarg, NULL, 10);
+	}
+}
+
 static void parse(int argc, char **argv, struct client_options *o)
 {
 	int opt;
 
-	while ((opt = getopt(argc, argv, "a:c:h:k:s:l:nrfp:w:t:u")) != -1) {
+	while ((opt = getopt(argc, argv, "a:b:B:c:h:k:s:Sl:nrfp:w:t:u")) != -1) {
 		switch (opt) {
 		case 'a':
 		case 'k':
 		case 't':
 		case 'u':
 			parse_tls(opt, o);
+			break;
+		case 'b':
+		case 'B':
+		case 'S':
+			parse_blobs(opt);
 			break;
 		case 'c':
 			o->cache_path = optarg;
@@ -650,11 +772,19 @@ int main(int argc, char **argv)
 		say("error %d %s", e.code, e.text);
 		return 1;
 	}
+	if (blob_options.path && blobs_open(client, &blob_options, &blobs, &e) != OK) {
+		say("error %d %s", e.code, e.text);
+		client_close(client);
+		return 1;
+	}
 	say("ok open");
 	while (getline(&line, &room_of_line, stdin) > 0)
 		obey(line);
 	client_txn_abort(txn, 1);
 	client_close(client);
+	if (blobs)
+		blobs_aborted(blobs, &txn_blobs);
+	blobs_close(blobs);
 	tls_context_free(options.tls);
 	free(line);
 	say("ok closed");
