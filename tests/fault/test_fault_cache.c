@@ -61,8 +61,7 @@ static int setup(void **state)
 {
 	static struct scenario s;
 
-	strcpy(s.folder, "/tmp/zkzeo-cache-XXXXXX");
-	if (!mkdtemp(s.folder))
+	if (!world_folder(s.folder))
 		return -1;
 	snprintf(s.path, sizeof(s.path), "%s/cache", s.folder);
 	s.size = 20000;

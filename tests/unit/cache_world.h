@@ -6,7 +6,9 @@
 #include "cmocka_all.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/cache.h"
 #include "codec/tid.h"
@@ -16,6 +18,14 @@ enum {
 	WORLD_RARE = 25, /* one of so many objects changes in a transaction */
 	WORLD_DATA_MAX = 4096,
 };
+
+/** A folder for a test: in memory where that is possible, for a cache is synced when it is closed. */
+static inline bool world_folder(char path[40])
+{
+	strcpy(path, access("/dev/shm", W_OK) == 0 ? "/dev/shm/zkzeo-cache-XXXXXX"
+						   : "/tmp/zkzeo-cache-XXXXXX");
+	return mkdtemp(path);
+}
 
 struct world {
 	uint64_t seed;
