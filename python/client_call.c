@@ -68,10 +68,13 @@ PyObject *client_m_raw_call(
 	struct call k = { 0 };
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = client_call(
-		c, &k, method, vals, (uint32_t)PyTuple_GET_SIZE(given[1]), timeout_ms, &e);
-	Py_END_ALLOW_THREADS if (rc == 0 || k.remote) ret = reply_object(k.reply, k.encoding);
-	else raise_err(o->st, &e);
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_call(c, &k, method, vals, (uint32_t)PyTuple_GET_SIZE(given[1]), timeout_ms, &e);
+	Py_END_ALLOW_THREADS
+	if (rc == 0 || k.remote)
+		ret = reply_object(k.reply, k.encoding);
+	else
+		raise_err(o->st, &e);
 	call_end(&k);
 out:
 	Py_XDECREF(keep);
@@ -102,9 +105,11 @@ PyObject *client_m_cast(
 	struct err e = ERR_INIT;
 	int rc = -1;
 	if (values_of(given[1], &arena, &vals, &keep) == 0) {
-		Py_BEGIN_ALLOW_THREADS rc =
-			client_cast(c, method, vals, (uint32_t)PyTuple_GET_SIZE(given[1]), &e);
-		Py_END_ALLOW_THREADS if (rc) raise_err(o->st, &e);
+		Py_BEGIN_ALLOW_THREADS
+		rc = client_cast(c, method, vals, (uint32_t)PyTuple_GET_SIZE(given[1]), &e);
+		Py_END_ALLOW_THREADS
+		if (rc)
+			raise_err(o->st, &e);
 	}
 	Py_XDECREF(keep);
 	arena_free(&arena);
@@ -124,7 +129,8 @@ PyObject *client_m_new_oid(PyObject *self, PyObject *unused)
 	int rc = ERR_READONLY;
 	uint64_t oid = 0;
 	if (!client_is_read_only(c)) {
-		Py_BEGIN_ALLOW_THREADS rc = client_new_oid(c, &oid, &e);
+		Py_BEGIN_ALLOW_THREADS
+		rc = client_new_oid(c, &oid, &e);
 		Py_END_ALLOW_THREADS
 	}
 	client_used(o);
@@ -142,8 +148,10 @@ static PyObject *ping(struct client_object *o)
 		return NULL;
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = client_ping(c, &e);
-	Py_END_ALLOW_THREADS client_used(o);
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_ping(c, &e);
+	Py_END_ALLOW_THREADS
+	client_used(o);
 	if (rc)
 		return raise_err(o->st, &e);
 	Py_RETURN_NONE;

@@ -9,30 +9,39 @@
 
 /* ---- the transaction's buffer ---- */
 
-struct client_txn *transaction_take(struct transaction_object *t)
+struct open_txn transaction_take(struct transaction_object *t)
 {
-	struct client_txn *txn = t->txn;
-	t->txn = NULL;
+	struct open_txn open = t->open;
+	t->open = (struct open_txn){ NULL, { NULL } };
 	if (t->owner && t->owner->txn == t)
 		t->owner->txn = NULL;
-	return txn;
+	return open;
+}
+
+void open_txn_abort(struct open_txn *x, struct blobs *blobs, uint32_t timeout_ms)
+{
+	client_txn_abort(x->txn, timeout_ms);
+	if (blobs)
+		blobs_aborted(blobs, &x->files);
 }
 
 /* Dropped without an end: the next one must not wait for it for ever. */
 static void transaction_drop(struct transaction_object *t)
 {
-	if (!t->txn)
+	if (!t->open.txn)
 		return;
 	PyObject *type, *value, *traceback;
 	PyErr_Fetch(&type, &value, &traceback);
 	struct client_object *o = t->owner;
-	struct client_txn *txn = transaction_take(t);
+	struct open_txn open = transaction_take(t);
 	if (client_use(o)) {
-		Py_BEGIN_ALLOW_THREADS client_txn_abort(txn, 1);
-		Py_END_ALLOW_THREADS client_used(o);
+		Py_BEGIN_ALLOW_THREADS
+		open_txn_abort(&open, o->blobs, 1);
+		Py_END_ALLOW_THREADS
+		client_used(o);
 	} else {
 		/* another thread is closing the storage, and will free it */
-		o->orphan = txn;
+		o->orphan = open;
 	}
 	PyErr_Restore(type, value, traceback);
 }
@@ -42,14 +51,6 @@ static int transaction_traverse(PyObject *self, visitproc visit, void *arg)
 	struct transaction_object *t = (struct transaction_object *)self;
 	Py_VISIT(Py_TYPE(self));
 	Py_VISIT(t->owner);
-	Py_VISIT(t->blobs);
-	return 0;
-}
-
-static int transaction_clear(PyObject *self)
-{
-	struct transaction_object *t = (struct transaction_object *)self;
-	Py_CLEAR(t->blobs);
 	return 0;
 }
 
@@ -60,7 +61,6 @@ static void transaction_dealloc(PyObject *self)
 	PyObject_GC_UnTrack(self);
 	transaction_drop(t);
 	Py_CLEAR(t->owner);
-	Py_CLEAR(t->blobs);
 	PyObject_GC_Del(self);
 	Py_DECREF(type);
 }
@@ -68,8 +68,6 @@ static void transaction_dealloc(PyObject *self)
 static PyMemberDef transaction_members[] = {
 	{ "connection_generation", T_ULONGLONG, offsetof(struct transaction_object, generation),
 		READONLY, "the connection it belongs to" },
-	{ "blobs", T_OBJECT, offsetof(struct transaction_object, blobs), READONLY,
-		"(oid, file name) of each blob stored" },
 	{ NULL, 0, 0, 0, NULL },
 };
 
@@ -79,7 +77,6 @@ static char transaction_doc[] =
 static PyType_Slot transaction_slots[] = {
 	{ Py_tp_doc, transaction_doc },
 	{ Py_tp_traverse, transaction_traverse },
-	{ Py_tp_clear, transaction_clear },
 	{ Py_tp_dealloc, transaction_dealloc },
 	{ Py_tp_members, transaction_members },
 	{ 0, NULL },
@@ -105,13 +102,10 @@ static struct transaction_object *transaction_new(struct client_object *o)
 		return NULL;
 	Py_INCREF(o);
 	t->owner = o;
-	t->txn = NULL;
+	t->open = (struct open_txn){ NULL, { NULL } };
 	t->generation = 0;
 	t->busy = false;
-	t->blobs = PyList_New(0);
 	PyObject_GC_Track((PyObject *)t);
-	if (!t->blobs)
-		Py_CLEAR(t);
 	return t;
 }
 
@@ -143,9 +137,7 @@ static PyObject *raise_with(struct client_object *o, int code, PyObject *args)
 	return NULL;
 }
 
-/* What ZEO checks before each method: a writable storage, a transaction of this storage, the same connection. Then the
- * client and the transaction are in use. */
-static struct client *check(
+struct client *transaction_check(
 	struct client_object *o, PyObject *txn, const char *method, struct transaction_object **ret)
 {
 	struct client *c = client_use(o);
@@ -163,7 +155,7 @@ static struct client *check(
 	else if (!data || !Py_IS_TYPE(data, o->st->transaction_type))
 		raise_with(o, ERR_STATE,
 			Py_BuildValue("ssO", "Transaction not committing", method, txn));
-	else if (!t->txn || t->generation != client_generation(c))
+	else if (!t->open.txn || t->generation != client_generation(c))
 		raise_with(o, ERR_CLOSED,
 			Py_BuildValue("ss", method, "on a disconnected transaction"));
 	else if (t->busy)
@@ -179,7 +171,7 @@ static struct client *check(
 	return c;
 }
 
-static void done(struct client_object *o, struct transaction_object *t)
+void transaction_done(struct client_object *o, struct transaction_object *t)
 {
 	t->busy = false;
 	client_used(o);
@@ -283,16 +275,15 @@ static int begin_now(struct client_object *o, struct transaction_object *t, PyOb
 	}
 	if (c) {
 		struct client_txn *begun = NULL;
-		Py_BEGIN_ALLOW_THREADS rc = client_txn_begin(
+		Py_BEGIN_ALLOW_THREADS
+		rc = client_txn_begin(
 			c, m.user_text, m.description_text, &m.ext, tid, status, &begun, &e);
-		Py_END_ALLOW_THREADS if (rc == 0)
-		{
-			t->txn = begun;
+		Py_END_ALLOW_THREADS
+		if (rc == 0) {
+			t->open.txn = begun;
 			t->generation = client_txn_generation(begun);
 			o->txn = t;
-		}
-		else
-		{
+		} else {
 			raise_err(o->st, &e);
 		}
 		client_used(o);
@@ -349,7 +340,7 @@ static int check_version(PyObject *version)
 static PyObject *ended(
 	struct client_object *o, struct transaction_object *t, int rc, const struct err *e)
 {
-	done(o, t);
+	transaction_done(o, t);
 	if (rc)
 		return raise_err(o->st, e);
 	Py_RETURN_NONE;
@@ -367,19 +358,20 @@ PyObject *client_m_store(PyObject *self, PyObject *const *args, Py_ssize_t n, Py
 	Py_buffer data;
 	if (args_of(&store_signature, args, n, keywords, given) || check_version(given[3]))
 		return NULL;
-	struct client *c = check(o, given[4], "store", &t);
+	struct client *c = transaction_check(o, given[4], "store", &t);
 	if (!c)
 		return NULL;
 	if (id_of(given[0], "oid", &oid) || serial_of(given[1], &serial) ||
 		PyObject_GetBuffer(given[2], &data, PyBUF_SIMPLE)) {
-		done(o, t);
+		transaction_done(o, t);
 		return NULL;
 	}
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc =
-		client_txn_store(t->txn, oid, serial, slice_of(data.buf, (size_t)data.len), &e);
-	Py_END_ALLOW_THREADS PyBuffer_Release(&data);
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_txn_store(t->open.txn, oid, serial, slice_of(data.buf, (size_t)data.len), &e);
+	Py_END_ALLOW_THREADS
+	PyBuffer_Release(&data);
 	return ended(o, t, rc, &e);
 }
 
@@ -389,17 +381,19 @@ static PyObject *oid_and_serial(struct client_object *o, PyObject **given, const
 {
 	uint64_t oid, serial;
 	struct transaction_object *t;
-	struct client *c = check(o, given[2], method, &t);
+	struct client *c = transaction_check(o, given[2], method, &t);
 	if (!c)
 		return NULL;
 	if (id_of(given[0], "oid", &oid) || serial_of(given[1], &serial)) {
-		done(o, t);
+		transaction_done(o, t);
 		return NULL;
 	}
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = f(t->txn, oid, serial, &e);
-	Py_END_ALLOW_THREADS return ended(o, t, rc, &e);
+	Py_BEGIN_ALLOW_THREADS
+	rc = f(t->open.txn, oid, serial, &e);
+	Py_END_ALLOW_THREADS
+	return ended(o, t, rc, &e);
 }
 
 static const struct signature check_signature = { "checkCurrentSerialInTransaction", 3,
@@ -438,21 +432,24 @@ PyObject *client_m_restore(PyObject *self, PyObject *const *args, Py_ssize_t n, 
 	Py_buffer data = { 0 };
 	if (args_of(&restore_signature, args, n, keywords, given) || check_version(given[3]))
 		return NULL;
-	struct client *c = check(o, given[5], "restore", &t);
+	struct client *c = transaction_check(o, given[5], "restore", &t);
 	if (!c)
 		return NULL;
 	bool has_data = given[2] != Py_None;
 	if (id_of(given[0], "oid", &oid) || serial_of(given[1], &serial) ||
 		(given[4] != Py_None && id_of(given[4], "prev_txn", &prev_txn)) ||
 		(has_data && PyObject_GetBuffer(given[2], &data, PyBUF_SIMPLE))) {
-		done(o, t);
+		transaction_done(o, t);
 		return NULL;
 	}
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = client_txn_restore(
-		t->txn, oid, serial, slice_of(data.buf, (size_t)data.len), has_data, prev_txn, &e);
-	Py_END_ALLOW_THREADS if (has_data) PyBuffer_Release(&data);
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_txn_restore(t->open.txn, oid, serial, slice_of(data.buf, (size_t)data.len),
+		has_data, prev_txn, &e);
+	Py_END_ALLOW_THREADS
+	if (has_data)
+		PyBuffer_Release(&data);
 	return ended(o, t, rc, &e);
 }
 
@@ -477,17 +474,19 @@ PyObject *client_m_undo(PyObject *self, PyObject *const *args, Py_ssize_t n, PyO
 	struct transaction_object *t;
 	if (args_of(&undo_signature, args, n, keywords, given))
 		return NULL;
-	struct client *c = check(o, given[1], "undo", &t);
+	struct client *c = transaction_check(o, given[1], "undo", &t);
 	if (!c)
 		return NULL;
 	if (undo_tid(given[0], &tid)) {
-		done(o, t);
+		transaction_done(o, t);
 		return NULL;
 	}
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = client_txn_undo(t->txn, tid, &e);
-	Py_END_ALLOW_THREADS return ended(o, t, rc, &e);
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_txn_undo(t->open.txn, tid, &e);
+	Py_END_ALLOW_THREADS
+	return ended(o, t, rc, &e);
 }
 
 /* ---- vote ---- */
@@ -525,9 +524,12 @@ static int resolve_one(struct client_object *o, struct transaction_object *t, Py
 	if (id_of(PyTuple_GET_ITEM(args, 0), "oid", &conflict.oid) == 0 &&
 		id_of(PyTuple_GET_ITEM(args, 1), "serial", &conflict.committed_serial) == 0 &&
 		id_of(PyTuple_GET_ITEM(args, 2), "serial", &conflict.old_serial) == 0) {
-		Py_BEGIN_ALLOW_THREADS rc = client_txn_resolve(
-			t->txn, &conflict, slice_of(data.buf, (size_t)data.len), &e);
-		Py_END_ALLOW_THREADS if (rc) raise_err(o->st, &e);
+		Py_BEGIN_ALLOW_THREADS
+		rc = client_txn_resolve(
+			t->open.txn, &conflict, slice_of(data.buf, (size_t)data.len), &e);
+		Py_END_ALLOW_THREADS
+		if (rc)
+			raise_err(o->st, &e);
 	}
 	PyBuffer_Release(&data);
 	Py_DECREF(merged);
@@ -550,8 +552,11 @@ static int vote_once(struct client_object *o, struct transaction_object *t)
 	struct client_failure failure = { 0 };
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = client_txn_vote(t->txn, &conflicts, &n, &failure, &e);
-	Py_END_ALLOW_THREADS if (rc) raise_failure(o, &failure, &e);
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_txn_vote(t->open.txn, &conflicts, &n, &failure, &e);
+	Py_END_ALLOW_THREADS
+	if (rc)
+		raise_failure(o, &failure, &e);
 	buf_free(&failure.reply);
 	if (rc)
 		return -1;
@@ -567,7 +572,7 @@ static PyObject *resolved_list(struct transaction_object *t)
 {
 	const uint64_t *oids;
 	size_t n;
-	client_txn_resolved(t->txn, &oids, &n);
+	client_txn_resolved(t->open.txn, &oids, &n);
 	if (n == 0)
 		Py_RETURN_NONE;
 	PyObject *list = PyList_New(0);
@@ -599,7 +604,7 @@ PyObject *client_m_tpc_vote(PyObject *self, PyObject *const *args, Py_ssize_t n,
 	struct transaction_object *t;
 	if (args_of(&vote_signature, args, n, keywords, given))
 		return NULL;
-	struct client *c = check(o, given[0], "tpc_vote", &t);
+	struct client *c = transaction_check(o, given[0], "tpc_vote", &t);
 	if (!c)
 		return NULL;
 	int rc = 0;
@@ -612,15 +617,15 @@ PyObject *client_m_tpc_vote(PyObject *self, PyObject *const *args, Py_ssize_t n,
 			Py_BuildValue("(s)", "conflicts again after each resolution"));
 	else
 		blame_connection(o, t);
-	done(o, t);
+	transaction_done(o, t);
 	return ret;
 }
 
 /* ---- the end ---- */
 
-static int forget(struct client_object *o, struct transaction_object *t, PyObject *txn)
+/* The transaction's data goes; an exception that is set stays. */
+static int forget(struct client_object *o, PyObject *txn)
 {
-	transaction_take(t);
 	PyObject *type, *value, *traceback;
 	PyErr_Fetch(&type, &value, &traceback);
 	int rc = set_data(o, txn, Py_None);
@@ -666,7 +671,7 @@ PyObject *client_m_tpc_finish(
 	uint64_t tid = 0;
 	if (args_of(&finish_signature, args, n, keywords, given))
 		return NULL;
-	struct client *c = check(o, given[0], "tpc_finish", &t);
+	struct client *c = transaction_check(o, given[0], "tpc_finish", &t);
 	if (!c)
 		return NULL;
 	struct told told = { .o = o, .f = given[1] };
@@ -674,13 +679,21 @@ PyObject *client_m_tpc_finish(
 	struct client_failure failure = { 0 };
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc =
-		client_txn_finish(t->txn, tell ? on_told : NULL, &told, &tid, &failure, &e);
-	Py_END_ALLOW_THREADS if (told.type) PyErr_Restore(told.type, told.value, told.traceback);
-	else if (rc) raise_failure(o, &failure, &e);
+	struct open_txn open = transaction_take(t);
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_txn_finish(open.txn, tell ? on_told : NULL, &told, &tid, &failure, &e);
+	if (o->blobs && rc == 0)
+		blobs_finished(o->blobs, &open.files, tid);
+	else if (o->blobs)
+		blobs_aborted(o->blobs, &open.files);
+	Py_END_ALLOW_THREADS
+	if (told.type)
+		PyErr_Restore(told.type, told.value, told.traceback);
+	else if (rc)
+		raise_failure(o, &failure, &e);
 	buf_free(&failure.reply);
-	int failed = forget(o, t, given[0]) || PyErr_Occurred();
-	done(o, t);
+	int failed = forget(o, given[0]) || PyErr_Occurred();
+	transaction_done(o, t);
 	return failed ? NULL : id_object(tid);
 }
 
@@ -709,12 +722,14 @@ PyObject *client_m_tpc_abort(
 			Py_BuildValue("ssO", "Transaction in use by another thread", "tpc_abort",
 				given[0]));
 	}
-	if (!t->txn)
+	if (!t->open.txn)
 		;
 	else if (client_use(o)) {
-		struct client_txn *txn = transaction_take(t);
-		Py_BEGIN_ALLOW_THREADS client_txn_abort(txn, timeout_ms);
-		Py_END_ALLOW_THREADS client_used(o);
+		struct open_txn open = transaction_take(t);
+		Py_BEGIN_ALLOW_THREADS
+		open_txn_abort(&open, o->blobs, timeout_ms);
+		Py_END_ALLOW_THREADS
+		client_used(o);
 	} else {
 		/* the storage is closed, or being closed, which frees it */
 		PyErr_Clear();

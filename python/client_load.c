@@ -53,8 +53,10 @@ static int from_server(struct client_object *o, uint64_t oid, uint64_t tid, stru
 	struct client_record record;
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = client_load_before(c, oid, tid, &record, &e);
-	Py_END_ALLOW_THREADS client_used(o);
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_load_before(c, oid, tid, &record, &e);
+	Py_END_ALLOW_THREADS
+	client_used(o);
 	if (rc == ERR_NOENT)
 		return 0;
 	if (rc) {
@@ -168,8 +170,10 @@ PyObject *client_m_prefetch(
 	}
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = client_prefetch(c, oids, n, tid, &e);
-	Py_END_ALLOW_THREADS client_used(o);
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_prefetch(c, oids, n, tid, &e);
+	Py_END_ALLOW_THREADS
+	client_used(o);
 	mem_free(oids);
 	/* only a hint: who needs an object will hear of the lost connection */
 	if (rc && rc != ERR_CLOSED)

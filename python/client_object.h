@@ -8,10 +8,17 @@
 
 #include "module.h"
 
+#include "client/blobs.h"
 #include "client/client.h"
 #include "client/commit.h"
 
 struct transaction_object;
+
+/** A transaction under way, and the files of its blobs. */
+struct open_txn {
+	struct client_txn *txn; /* NULL: none */
+	struct blobs_txn files;
+};
 
 /** What callbacks know of the object. Its Python references are used with the GIL only. */
 struct link {
@@ -27,7 +34,8 @@ struct client_object {
 	struct link *link;
 	PyObject *finder;               /* closed before it; NULL */
 	struct transaction_object *txn; /* the one that is open, or NULL; borrowed */
-	struct client_txn *orphan;      /* of a transaction object that is gone; close() frees it */
+	struct open_txn orphan;         /* of a transaction object that is gone; close() ends it */
+	struct blobs *blobs;            /* NULL: no folder for them */
 	PyThread_type_lock idle;        /* released by the last user; close() waits for it */
 	PyThread_type_lock telling;     /* held while a finish tells its function */
 	unsigned long teller;           /* the thread that does; 0: none */
@@ -69,6 +77,9 @@ typedef PyObject *fast_method(
 
 /* client_load.c */
 fast_method client_m_load, client_m_load_before, client_m_prefetch;
+/* client_blob.c */
+fast_method client_m_store_blob, client_m_load_blob;
+PyObject *client_m_open_blobs(PyObject *self, PyObject *args);
 /* client_call.c */
 fast_method client_m_raw_call, client_m_cast;
 PyObject *client_m_new_oid(PyObject *self, PyObject *unused);

@@ -8,7 +8,7 @@
 #include "values.h"
 
 /* Uses of clients by this thread: close() from within one must not wait for it. */
-static __thread unsigned using;
+static __thread unsigned uses;
 
 struct client *client_peek(struct client_object *o)
 {
@@ -23,7 +23,7 @@ struct client *client_use(struct client_object *o)
 	struct client *c = client_peek(o);
 	if (c) {
 		o->users++;
-		using ++;
+		uses++;
 	}
 	return c;
 }
@@ -32,7 +32,7 @@ static void free_client(struct client_object *o);
 
 void client_used(struct client_object *o)
 {
-	using --;
+	uses--;
 	if (--o->users > 0 || !o->closed)
 		return;
 	if (o->idle)
@@ -81,8 +81,10 @@ static PyObject *set_addresses(struct client_object *o, PyObject *list)
 	}
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = client_set_addresses(c, a, n, &e);
-	Py_END_ALLOW_THREADS client_used(o);
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_set_addresses(c, a, n, &e);
+	Py_END_ALLOW_THREADS
+	client_used(o);
 	mem_free(a);
 	if (rc)
 		return raise_err(o->st, &e);
@@ -103,9 +105,10 @@ static PyObject *open_client(
 	if (link_new(o, dialer, options))
 		return NULL;
 	struct client *c = NULL;
-	Py_BEGIN_ALLOW_THREADS rc = client_open(options, NULL, 0, &c, &e);
-	Py_END_ALLOW_THREADS if (rc)
-	{
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_open(options, NULL, 0, &c, &e);
+	Py_END_ALLOW_THREADS
+	if (rc) {
 		link_cut(o->link);
 		link_free(o->link);
 		o->link = NULL;
@@ -170,8 +173,10 @@ static PyObject *client_m_wait(PyObject *self, PyObject *timeout)
 	int rc;
 	do {
 		uint32_t slice = left > WAIT_SLICE_MS ? WAIT_SLICE_MS : left ? left : 1;
-		Py_BEGIN_ALLOW_THREADS rc = client_wait(c, slice, &e);
-		Py_END_ALLOW_THREADS left -= slice < left ? slice : left;
+		Py_BEGIN_ALLOW_THREADS
+		rc = client_wait(c, slice, &e);
+		Py_END_ALLOW_THREADS
+		left -= slice < left ? slice : left;
 	} while (rc == ERR_TIMEOUT && left > 0 && !PyErr_CheckSignals());
 	client_used(o);
 	if (PyErr_Occurred())
@@ -188,16 +193,20 @@ static void free_client(struct client_object *o)
 {
 	struct client *c = o->client;
 	struct link *link = o->link;
-	struct client_txn *txn = o->txn ? transaction_take(o->txn) : NULL, *orphan = o->orphan;
+	struct open_txn open = o->txn ? transaction_take(o->txn) : o->orphan;
+	struct blobs *blobs = o->blobs;
 	o->client = NULL;
 	o->link = NULL;
-	o->orphan = NULL;
+	o->orphan.txn = NULL;
+	o->blobs = NULL;
 	if (!c)
 		return;
-	Py_BEGIN_ALLOW_THREADS client_txn_abort(txn, 1);
-	client_txn_abort(orphan, 1);
+	Py_BEGIN_ALLOW_THREADS
+	open_txn_abort(&open, blobs, 1);
 	client_close(c);
-	Py_END_ALLOW_THREADS link_cut(link);
+	blobs_close(blobs);
+	Py_END_ALLOW_THREADS
+	link_cut(link);
 	link_free(link);
 }
 
@@ -216,7 +225,8 @@ static int close_finder(struct client_object *o)
 static void end_calls(struct client_object *o)
 {
 	struct client *c = o->client;
-	Py_BEGIN_ALLOW_THREADS client_shut(c);
+	Py_BEGIN_ALLOW_THREADS
+	client_shut(c);
 	Py_END_ALLOW_THREADS
 }
 
@@ -228,8 +238,10 @@ static int wait_for_users(struct client_object *o)
 		return -1;
 	}
 	PyThread_acquire_lock(o->idle, WAIT_LOCK);
-	Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(o->idle, WAIT_LOCK);
-	Py_END_ALLOW_THREADS PyThread_release_lock(o->idle);
+	Py_BEGIN_ALLOW_THREADS
+	PyThread_acquire_lock(o->idle, WAIT_LOCK);
+	Py_END_ALLOW_THREADS
+	PyThread_release_lock(o->idle);
 	PyThread_free_lock(o->idle);
 	o->idle = NULL;
 	return 0;
@@ -247,7 +259,7 @@ static PyObject *client_m_close(PyObject *self, PyObject *unused)
 	int rc = close_finder(o);
 	if (o->client) {
 		end_calls(o);
-		if (o->users && !using && wait_for_users(o))
+		if (o->users && !uses && wait_for_users(o))
 			return NULL;
 		/* from within a call of this thread: when that has ended */
 		o->last_closes = o->users > 0;
@@ -262,15 +274,17 @@ static PyObject *client_m_close(PyObject *self, PyObject *unused)
 /* What dealloc leaves to a thread of its own: it runs on one that the client needs. */
 struct leftover {
 	struct client *client;
-	struct client_txn *orphan;
+	struct open_txn open;
+	struct blobs *blobs;
 	struct link *link;
 };
 
 static void *close_leftover(void *arg)
 {
 	struct leftover *l = arg;
-	client_txn_abort(l->orphan, 1);
+	open_txn_abort(&l->open, l->blobs, 1);
 	client_close(l->client);
+	blobs_close(l->blobs);
 	link_free(l->link);
 	mem_free(l);
 	return NULL;
@@ -280,11 +294,11 @@ static void free_elsewhere(struct client_object *o)
 {
 	struct leftover *l = mem_zalloc(1, sizeof(*l));
 	pthread_t thread;
-	struct client_txn *txn = o->txn ? transaction_take(o->txn) : o->orphan;
+	struct open_txn open = o->txn ? transaction_take(o->txn) : o->orphan;
 	link_cut(o->link);
 	if (!l)
 		return; /* no memory: it stays */
-	*l = (struct leftover){ o->client, txn, o->link };
+	*l = (struct leftover){ o->client, open, o->blobs, o->link };
 	if (pthread_create(&thread, NULL, close_leftover, l) == 0)
 		pthread_detach(thread);
 }
@@ -318,7 +332,8 @@ static PyObject *client_m_last_transaction(PyObject *self, PyObject *unused)
 	if (o->teller && o->teller != PyThread_get_thread_ident()) {
 		told = o->told_tid;
 		/* loads show it already: as with ZEO, it is the last one for all, or for nobody */
-		Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(o->telling, WAIT_LOCK);
+		Py_BEGIN_ALLOW_THREADS
+		PyThread_acquire_lock(o->telling, WAIT_LOCK);
 		PyThread_release_lock(o->telling);
 		Py_END_ALLOW_THREADS
 	}
@@ -445,6 +460,7 @@ static void client_dealloc(PyObject *self)
 
 static PyMethodDef client_methods[] = {
 	{ "_open", (PyCFunction)(void (*)(void))client_m_open, METH_VARARGS | METH_KEYWORDS, NULL },
+	{ "_open_blobs", client_m_open_blobs, METH_VARARGS, NULL },
 	{ "_set_addresses", client_m_set_addresses, METH_O, NULL },
 	{ "_wait_connected", client_m_wait, METH_O, NULL },
 	{ "_close", client_m_close, METH_NOARGS, NULL },
@@ -480,6 +496,9 @@ static PyMethodDef client_methods[] = {
 	FAST("deleteObject", client_m_delete, "Delete an object."),
 	FAST("restore", client_m_restore, "Write what another database has committed."),
 	FAST("undo", client_m_undo, "Undo a transaction."),
+	FAST("storeBlob", client_m_store_blob,
+		"Store an object with a blob; the file is the storage's from now on."),
+	FAST("loadBlob", client_m_load_blob, "The file of a blob, downloaded if it is not there."),
 	FAST("tpc_vote", client_m_tpc_vote,
 		"The oids whose states are not those that were stored, or None. Conflicts are "
 		"resolved."),

@@ -60,9 +60,10 @@ static int finder_init(PyObject *self, PyObject *args, PyObject *keywords)
 	struct finder *finder = NULL;
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = finder_open(connection, path, wait, stop, &events, &finder, &e);
-	Py_END_ALLOW_THREADS if (rc)
-	{
+	Py_BEGIN_ALLOW_THREADS
+	rc = finder_open(connection, path, wait, stop, &events, &finder, &e);
+	Py_END_ALLOW_THREADS
+	if (rc) {
 		if (!PyErr_Occurred())
 			zookeeper_raise(&e, rc == ERR_TIMEOUT ? "FailedConnect" : NULL);
 		return -1;
@@ -96,7 +97,8 @@ static void close_now(struct finder_object *o)
 {
 	struct finder *finder = o->finder;
 	o->finder = NULL;
-	Py_BEGIN_ALLOW_THREADS finder_close(finder);
+	Py_BEGIN_ALLOW_THREADS
+	finder_close(finder);
 	Py_END_ALLOW_THREADS
 }
 
@@ -128,8 +130,11 @@ static PyObject *finder_m_addresses(PyObject *self, PyObject *unused)
 	size_t n = 0;
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = finder_addresses(f, &a, &n, &e);
-	Py_END_ALLOW_THREADS if (rc) return raise_err(o->st, &e);
+	Py_BEGIN_ALLOW_THREADS
+	rc = finder_addresses(f, &a, &n, &e);
+	Py_END_ALLOW_THREADS
+	if (rc)
+		return raise_err(o->st, &e);
 	PyObject *list = address_list(a, n);
 	mem_free(a);
 	return list;
@@ -152,9 +157,10 @@ static PyObject *finder_m_attach(PyObject *self, PyObject *storage)
 	}
 	struct err e = ERR_INIT;
 	int rc;
-	Py_BEGIN_ALLOW_THREADS rc = finder_attach(f, c, &e);
-	Py_END_ALLOW_THREADS if (rc == 0)
-	{
+	Py_BEGIN_ALLOW_THREADS
+	rc = finder_attach(f, c, &e);
+	Py_END_ALLOW_THREADS
+	if (rc == 0) {
 		Py_INCREF(self);
 		Py_XSETREF(client->finder, self);
 	}
@@ -170,8 +176,10 @@ static PyObject *finder_m_close(PyObject *self, PyObject *unused)
 	struct finder_object *o = (struct finder_object *)self;
 	struct finder *finder = o->finder;
 	o->finder = NULL;
-	Py_BEGIN_ALLOW_THREADS finder_close(finder);
-	Py_END_ALLOW_THREADS Py_RETURN_NONE;
+	Py_BEGIN_ALLOW_THREADS
+	finder_close(finder);
+	Py_END_ALLOW_THREADS
+	Py_RETURN_NONE;
 }
 
 static int finder_traverse(PyObject *self, visitproc visit, void *arg)

@@ -60,9 +60,12 @@ static int ask(PyObject *self, const struct live_ask *q, struct zk_event **ret, 
 
 	if (!r)
 		return -1;
-	Py_BEGIN_ALLOW_THREADS rc = reader_ask(r, q, ret, &e);
+	Py_BEGIN_ALLOW_THREADS
+	rc = reader_ask(r, q, ret, &e);
 	zookeeper_end(r, l);
-	Py_END_ALLOW_THREADS if (ret_rc) *ret_rc = rc;
+	Py_END_ALLOW_THREADS
+	if (ret_rc)
+		*ret_rc = rc;
 	if (rc == OK || (ret_rc && rc == ERR_NOENT))
 		return 0;
 	zookeeper_raise(&e, NULL);

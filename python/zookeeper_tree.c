@@ -133,11 +133,13 @@ static PyObject *tree_export_text(PyObject *self, PyObject *args)
 	if (!r)
 		return NULL;
 	l = ((struct zookeeper_object *)self)->live;
-	Py_BEGIN_ALLOW_THREADS rc = tree_export(r, path, ephemeral, name, &out, &e);
+	Py_BEGIN_ALLOW_THREADS
+	rc = tree_export(r, path, ephemeral, name, &out, &e);
 	zookeeper_end(r, l);
-	Py_END_ALLOW_THREADS result = rc ? zookeeper_raise(&e, NULL)
-					 : PyUnicode_DecodeUTF8((const char *)out.data,
-						   (Py_ssize_t)out.len, "surrogateescape");
+	Py_END_ALLOW_THREADS
+	result = rc ? zookeeper_raise(&e, NULL)
+		    : PyUnicode_DecodeUTF8(
+			      (const char *)out.data, (Py_ssize_t)out.len, "surrogateescape");
 	buf_free(&out);
 	return result;
 }
@@ -157,10 +159,12 @@ static PyObject *tree_resolve(PyObject *self, PyObject *args)
 	if (!r)
 		return NULL;
 	l = ((struct zookeeper_object *)self)->live;
-	Py_BEGIN_ALLOW_THREADS rc = reader_resolve(r, path, real, &e);
+	Py_BEGIN_ALLOW_THREADS
+	rc = reader_resolve(r, path, real, &e);
 	zookeeper_end(r, l);
-	Py_END_ALLOW_THREADS if (rc) return zookeeper_raise(
-		&e, rc == ERR_STATE ? "LinkLoop" : NULL);
+	Py_END_ALLOW_THREADS
+	if (rc)
+		return zookeeper_raise(&e, rc == ERR_STATE ? "LinkLoop" : NULL);
 	return PyUnicode_FromString(real);
 }
 

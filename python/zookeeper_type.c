@@ -96,8 +96,10 @@ static int wait_connected(struct live *l, uint32_t timeout_ms, struct err *e)
 		uint32_t ms = left_ms < WAIT_PIECE_MS ? (uint32_t)left_ms : WAIT_PIECE_MS;
 
 		until = now + (uint64_t)ms * 1000;
-		Py_BEGIN_ALLOW_THREADS rc = live_connect(l, ms, e);
-		Py_END_ALLOW_THREADS now = clock_mono_us(&clock_system);
+		Py_BEGIN_ALLOW_THREADS
+		rc = live_connect(l, ms, e);
+		Py_END_ALLOW_THREADS
+		now = clock_mono_us(&clock_system);
 		if (PyErr_CheckSignals())
 			return OK;
 		/* when it gives up before its time, there is nothing to wait for */
@@ -119,8 +121,10 @@ static int connect_live(struct zookeeper_object *o, uint32_t session_ms)
 	}
 	if (!PyErr_Occurred())
 		zookeeper_raise(&e, rc == ERR_TIMEOUT ? "FailedConnect" : NULL);
-	Py_BEGIN_ALLOW_THREADS live_close(l);
-	Py_END_ALLOW_THREADS return -1;
+	Py_BEGIN_ALLOW_THREADS
+	live_close(l);
+	Py_END_ALLOW_THREADS
+	return -1;
 }
 
 static int zookeeper_init(PyObject *self, PyObject *args, PyObject *keywords)
@@ -164,10 +168,11 @@ static void close_object(struct zookeeper_object *o)
 	o->registered = NULL;
 	if (!l && !all)
 		return;
-	Py_BEGIN_ALLOW_THREADS zookeeper_stop_registered(all);
+	Py_BEGIN_ALLOW_THREADS
+	zookeeper_stop_registered(all);
 	live_close(l);
-	Py_END_ALLOW_THREADS while (all)
-	{
+	Py_END_ALLOW_THREADS
+	while (all) {
 		struct registered *next = all->next;
 
 		Py_XDECREF(all->put);

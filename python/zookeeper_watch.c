@@ -101,8 +101,10 @@ static void capsule_free(PyObject *capsule)
 {
 	struct followed *f = PyCapsule_GetPointer(capsule, CAPSULE);
 
-	Py_BEGIN_ALLOW_THREADS live_watch_close(f->watch);
-	Py_END_ALLOW_THREADS free_followed(f);
+	Py_BEGIN_ALLOW_THREADS
+	live_watch_close(f->watch);
+	Py_END_ALLOW_THREADS
+	free_followed(f);
 }
 
 static int open_followed(PyObject *self, const char *path, struct followed *f)
@@ -118,10 +120,12 @@ static int open_followed(PyObject *self, const char *path, struct followed *f)
 	if (!l)
 		return -1;
 	live_ref(l);
-	Py_BEGIN_ALLOW_THREADS rc =
-		live_watch_open(l, path, f->kind, o->timeout_ms, &events, &f->watch, &e);
+	Py_BEGIN_ALLOW_THREADS
+	rc = live_watch_open(l, path, f->kind, o->timeout_ms, &events, &f->watch, &e);
 	live_unref(l);
-	Py_END_ALLOW_THREADS if (rc == OK && !f->first) rc = err_set(&e, ERR_NOMEM, "no memory");
+	Py_END_ALLOW_THREADS
+	if (rc == OK && !f->first)
+		rc = err_set(&e, ERR_NOMEM, "no memory");
 	if (rc == OK)
 		return 0;
 	zookeeper_raise(&e, rc == ERR_STATE ? "LinkLoop" : NULL);
@@ -146,8 +150,10 @@ static PyObject *watch_follow(PyObject *self, PyObject *args)
 	f->id = Py_NewRef(id);
 	capsule = open_followed(self, path, f) ? NULL : PyCapsule_New(f, CAPSULE, capsule_free);
 	if (!capsule) {
-		Py_BEGIN_ALLOW_THREADS live_watch_close(f->watch);
-		Py_END_ALLOW_THREADS free_followed(f);
+		Py_BEGIN_ALLOW_THREADS
+		live_watch_close(f->watch);
+		Py_END_ALLOW_THREADS
+		free_followed(f);
 		return NULL;
 	}
 	return Py_BuildValue(
@@ -211,10 +217,13 @@ static PyObject *start_registration(
 	g->put = Py_NewRef(o->put);
 	options->log = on_log;
 	options->log_context = g->put;
-	Py_BEGIN_ALLOW_THREADS rc = find_names(address, &options->names, &e);
+	Py_BEGIN_ALLOW_THREADS
+	rc = find_names(address, &options->names, &e);
 	if (rc == OK)
 		rc = registration_start(options, &r, &e);
-	Py_END_ALLOW_THREADS if (rc == OK) return remember(o, g, r);
+	Py_END_ALLOW_THREADS
+	if (rc == OK)
+		return remember(o, g, r);
 	if (rc != ERR_TIMEOUT) /* else its thread may be held up, and still write a line */
 		Py_DECREF(g->put);
 	mem_free(g);

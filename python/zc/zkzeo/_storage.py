@@ -8,13 +8,15 @@ import time
 import weakref
 
 import ZODB.BaseStorage
+import ZODB.blob
 import ZODB.event
 import ZODB.interfaces
 import zope.interface
-from ZEO.ClientStorage import RecordIterator, TransactionIterator
+from ZEO.ClientStorage import BlobCacheLayout, TransactionIterator
 from ZEO.Exceptions import ClientDisconnected
 from ZEO.interfaces import StaleCache
 from ZODB.ConflictResolution import ConflictResolvingStorage
+from ZODB.POSException import Unsupported
 
 from . import _zkzeo
 from ._replies import decode, result
@@ -111,6 +113,11 @@ class ClientStorage(_zkzeo.Client, ConflictResolvingStorage):
                     self.__name__, type(self).__name__, os.getpid(),
                     'RO' if read_only else 'RW',
                     'fallback' if read_only_fallback else 'normal', storage)
+        self._read_only_fallback = read_only_fallback
+        self.blob_dir, self.shared_blob_dir = blob_dir, shared_blob_dir
+        self._blob_cache_size = blob_cache_size
+        if blob_cache_size is not None:
+            self._blob_cache_size_check = blob_cache_size * blob_cache_size_check // 100
         dialer = None
         if ssl is not None:
             from ._ssl import Dialer
@@ -125,12 +132,24 @@ class ClientStorage(_zkzeo.Client, ConflictResolvingStorage):
             server_sync=bool(server_sync), dialer=dialer)
         _opened.add(self)
         try:
+            self.fshelper = self._blob_folder(blob_cache_size_check)
             self._set_addresses(_normalize(addr))
             if wait:
                 self._wait()
         except BaseException:
             self.close()
             raise
+
+    def _blob_folder(self, check_percent):
+        """Open it; what ZODB has for looking into it, or None."""
+        if self.blob_dir is None:
+            return None
+        self._open_blobs(self.blob_dir, bool(self.shared_blob_dir), self._blob_cache_size,
+                         check_percent)
+        if self.shared_blob_dir:
+            return ZODB.blob.FilesystemHelper(self.blob_dir)
+        ZODB.blob.LAYOUTS.setdefault('zeocache', BlobCacheLayout())
+        return ZODB.blob.FilesystemHelper(self.blob_dir, layout_name='zeocache')
 
     # ---- the connection ----
 
@@ -307,6 +326,27 @@ class ClientStorage(_zkzeo.Client, ConflictResolvingStorage):
         finally:
             self._iterator_gc()
 
+    # ---- blobs ----
+
+    def temporaryDirectory(self):
+        """A folder for blobs that are being written."""
+        if self.fshelper is None:
+            raise Unsupported('No blob cache directory is configured.')
+        return self.fshelper.temp_dir
+
+    def openCommittedBlobFile(self, oid, serial, blob=None):
+        """The file of a blob, opened for reading."""
+        while True:
+            path = self.loadBlob(oid, serial)
+            try:
+                if blob is None:
+                    return open(path, 'rb')
+                return ZODB.blob.BlobFile(path, 'r', blob)
+            except FileNotFoundError:
+                if self.shared_blob_dir:
+                    raise
+                # removed from the cache: it is downloaded again
+
     # ---- iteration ----
 
     def iterator(self, start=None, stop=None):
@@ -342,6 +382,3 @@ class ClientStorage(_zkzeo.Client, ConflictResolvingStorage):
                 self._iterator_gc(True)
             else:
                 self._iterator_ids -= gone
-
-
-__all__ = ['ClientStorage', 'RecordIterator']
