@@ -15,6 +15,8 @@ from ZODB.Connection import TransactionMetaData
 from ZODB.interfaces import IMultiCommitStorage, IStorage
 from ZODB.POSException import (
     ConflictError, POSKeyError, ReadOnlyError, StorageTransactionError)
+from ZODB.tests.MinPO import MinPO
+from ZODB.tests.StorageTestBase import zodb_pickle
 from ZODB.utils import maxtid, p64, z64
 from ZEO.Exceptions import ClientDisconnected
 
@@ -528,3 +530,106 @@ def test_log(client, server, caplog):
     process.start()
     wait_for(lambda: 'demo Reconnected to storage' in caplog.text)
     assert {r.name for r in caplog.records if 'demo ' in r.getMessage()} == {'ZEO.ClientStorage'}
+
+
+@pytest.mark.parametrize('shared', [False, True])
+def test_blobs(client, storage, server, tmp_path, shared):
+    """Ours and the stock client read each other's, through one folder."""
+    import ZODB.blob
+    process = server('<zeo>\naddress {address}\n</zeo>\n<filestorage>\npath {dir}/Data.fs\n'
+                     'blob-dir {dir}/blobs\n</filestorage>\n')
+    folder = str(tmp_path / ('blobs' if shared else 'cache'))
+    db = ZODB.DB(client(process, blob_dir=folder, shared_blob_dir=shared))
+    assert ZODB.interfaces.IBlobStorage.providedBy(db.storage)
+    with db.transaction() as connection:
+        blob = connection.root()['blob'] = ZODB.blob.Blob(b'x' * 200000)
+    stock = ZODB.DB(storage(process, blob_dir=folder, shared_blob_dir=shared))
+    with stock.transaction() as connection:
+        with connection.root()['blob'].open() as f:
+            assert f.read() == b'x' * 200000
+        with connection.root()['blob'].open('w') as f:
+            f.write(b'other')
+    db.storage.ping()
+    with db.transaction() as connection:
+        blob = connection.root()['blob']
+        with blob.open() as f:
+            assert f.read() == b'other'
+        oid, serial = blob._p_oid, blob._p_serial
+    path = db.storage.loadBlob(oid, serial)
+    assert path == db.storage.fshelper.getBlobFilename(oid, serial)
+    with db.storage.openCommittedBlobFile(oid, serial) as f:
+        assert f.read() == b'other' and f.name == path
+    with pytest.raises(POSKeyError):
+        db.storage.loadBlob(p64(99), serial)
+    stock.close()
+    db.close()
+
+
+def test_an_aborted_blob_leaves_nothing(client, server, tmp_path):
+    """T13"""
+    process = server('<zeo>\naddress {address}\n</zeo>\n<filestorage>\npath {dir}/Data.fs\n'
+                     'blob-dir {dir}/blobs\n</filestorage>\n')
+    folder = tmp_path / 'cache'
+    storage = client(process, blob_dir=str(folder))
+    (tmp_path / 'new').write_bytes(b'blob')
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn)
+    storage.storeBlob(p64(1), z64, b'record', str(tmp_path / 'new'), '', txn)
+    storage.tpc_vote(txn)
+    storage.tpc_abort(txn)
+    assert not (tmp_path / 'new').exists()
+    left = [p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.')]
+    assert not left
+    with pytest.raises(ZODB.POSException.Unsupported):
+        client(process).loadBlob(p64(1), z64)
+
+
+def test_delete_object(client, server):
+    storage = client(server(FILE))
+    tid = commit(storage, (p64(1), z64, b'x'))
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn)
+    storage.deleteObject(p64(1), tid, txn)
+    storage.tpc_vote(txn)
+    storage.tpc_finish(txn)
+    with pytest.raises(POSKeyError):
+        storage.load(p64(1))
+    assert storage.loadBefore(p64(1), storage.lastTransaction())[0] == b'x'
+
+
+def test_undo_and_pack(client, peer):
+    one, two = zodb_pickle(MinPO(1)), zodb_pickle(MinPO(2))
+    storage = client(peer(FILE))
+    first = commit(storage, (z64, z64, one))
+    commit(storage, (z64, first, two))
+    assert storage.supportsUndo()
+    undone = storage.undoLog(0, -1)[0]['id']
+    txn = TransactionMetaData()
+    storage.tpc_begin(txn)
+    storage.undo(undone, txn)
+    assert storage.tpc_vote(txn) == [z64]
+    storage.tpc_finish(txn)
+    assert storage.load(z64)[0] == one
+    assert len(storage.history(z64, 9)) == 3
+    storage.pack(time.time() + 1)
+    assert len(storage.history(z64, 9)) == 1
+    with pytest.raises(ValueError, match='undo log'):
+        storage.tpc_begin(txn := TransactionMetaData())
+        storage.undo(b'AAA=', txn)
+    storage.tpc_abort(txn)
+
+
+def test_copy(client, server, opened, tmp_path):
+    """copyTransactionsFrom() keeps tids, and a copy of a copy is the same."""
+    from ZODB.FileStorage import FileStorage
+    source = opened(FileStorage(str(tmp_path / 'Source.fs')))
+    db = ZODB.DB(source)
+    for n in range(3):
+        with db.transaction(note=f'{n}') as connection:
+            connection.root()['n'] = n
+    storage = client(server(FILE))
+    storage.copyTransactionsFrom(source)
+    copied = [(t.tid, t.user, t.description, [(r.oid, r.tid, r.data) for r in t])
+              for t in storage.iterator()]
+    assert copied == [(t.tid, t.user, t.description, [(r.oid, r.tid, r.data) for r in t])
+                      for t in source.iterator()]
