@@ -642,15 +642,27 @@ static void flush_turn(struct conn *conn)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* Nothing is left to be read: the socket's own word. L. */
 static void socket_failed(struct conn *conn)
 {
 	socklen_t len = sizeof(int);
-	struct err e = ERR_INIT;
 	int error = 0;
 
 	getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len);
-	err_set(&e, ERR_IO, "%s", error ? strerror(error) : "the server has closed the connection");
-	fail(conn, ERR_IO, &e);
+	conn_kill(conn, ERR_IO, "%s",
+		error ? strerror(error) : "the server has closed the connection");
+}
+
+/* The socket has an error; what the server said before is read first. */
+static void error_turn(struct conn *conn)
+{
+	struct client *c = conn->client;
+
+	read_turn(conn);
+	pthread_mutex_lock(&c->lock);
+	if (!conn->reading) /* else who reads will see it */
+		socket_failed(conn);
+	pthread_mutex_unlock(&c->lock);
 }
 
 static void on_poll(uv_poll_t *h, int status, int events)
@@ -663,7 +675,7 @@ static void on_poll(uv_poll_t *h, int status, int events)
 	if (conn->attempt && attempt_wants_events(conn->attempt)) {
 		attempt_event(conn->attempt);
 	} else if (status < 0) {
-		socket_failed(conn);
+		error_turn(conn);
 	} else {
 		flush_turn(conn);
 		read_turn(conn);

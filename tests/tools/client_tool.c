@@ -75,17 +75,18 @@ static char *hex(struct slice s)
 	return text;
 }
 
+static int digit(char c)
+{
+	return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
 static size_t unhex(char *text, uint8_t **ret)
 {
 	size_t n = strlen(text) / 2;
 
-	for (size_t i = 0; i < n; i++) {
-		unsigned byte = 0;
-
-		sscanf(text + 2 * i, "%2x", &byte);
-		text[i] = (char)byte;
-	}
 	*ret = (uint8_t *)text;
+	for (size_t i = 0; i < n; i++)
+		(*ret)[i] = (uint8_t)(digit(text[2 * i]) << 4 | digit(text[2 * i + 1]));
 	return n;
 }
 
