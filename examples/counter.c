@@ -23,12 +23,12 @@ static int count(struct zkzeo_connection *conn, void *arg, struct zkzeo_error *e
 int main(int argc, char **argv)
 {
 	struct zkzeo_options o = zkzeo_options_default();
-	int used = servers_of(argc, argv, &o);
-	int times = argc > used ? atoi(argv[used]) : 1;
+	int times = argc > 2 ? atoi(argv[2]) : 1;
 	struct zkzeo_db *db;
 	struct zkzeo_error e;
 	int64_t n = 0;
 
+	servers_of(argc, argv, &o);
 	if (zkzeo_db_open(&o, NULL, &db, &e) != ZKZEO_OK)
 		return failed("open", &e);
 	for (int i = 0; i < times; i++)

@@ -1,29 +1,34 @@
-/* What the examples have in common: the servers are named on the command line, as
- *     PROGRAM ZOOKEEPER /PATH     those registered at a path in ZooKeeper
- *     PROGRAM ADDRESS             HOST:PORT, or the path of a Unix socket */
+/* What the examples have in common: the servers are their first argument,
+ *     ZOOKEEPER/PATH     those registered at a path: zk1:2181,zk2:2181/databases/main
+ *     ADDRESS            HOST:PORT, or the path of a Unix socket */
 #ifndef EXAMPLES_SERVERS_H
 #define EXAMPLES_SERVERS_H
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <zkzeo/zkzeo.h>
 
-/** Fill in the servers; returns how many arguments were used. */
-static inline int servers_of(int argc, char **argv, struct zkzeo_options *o)
+/** Fill in the servers. */
+static inline void servers_of(int argc, char **argv, struct zkzeo_options *o)
 {
-	if (argc > 2 && argv[2][0] == '/') {
-		o->zookeeper = argv[1];
-		o->path = argv[2];
-		return 3;
+	static char zookeeper[1000];
+	char *slash;
+
+	if (argc < 2) {
+		fprintf(stderr, "usage: %s ZOOKEEPER/PATH | ADDRESS ...\n", argv[0]);
+		exit(2);
 	}
-	if (argc > 1) {
+	slash = strchr(argv[1], '/');
+	if (slash && slash > argv[1]) {
+		snprintf(zookeeper, sizeof(zookeeper), "%.*s", (int)(slash - argv[1]), argv[1]);
+		o->zookeeper = zookeeper;
+		o->path = slash;
+	} else {
 		o->addresses = (const char *const *)&argv[1];
 		o->n_addresses = 1;
-		return 2;
 	}
-	fprintf(stderr, "usage: %s ZOOKEEPER /PATH | ADDRESS ...\n", argv[0]);
-	exit(2);
 }
 
 static inline int failed(const char *what, const struct zkzeo_error *e)

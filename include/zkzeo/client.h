@@ -52,6 +52,8 @@ struct zkzeo_events {
 	void (*invalidate_all)(void *arg);
 	void (*connected)(void *arg);
 	void (*disconnected)(void *arg);
+	/** The cache was too old to be brought up to date, and was dropped. */
+	void (*stale_cache)(void *arg);
 	/** A line for a log. @level as in Python: 10 debug, 20 info, 30 warning, 40 error. @logger "ZEO.ClientStorage",
 	 * "zc.zkzeo". */
 	void (*log)(void *arg, int level, const char *logger, const char *text);

@@ -2,6 +2,7 @@
 #ifndef ZKZEO_ZKZEO_H
 #define ZKZEO_ZKZEO_H
 
+#include "zkzeo/blob.h"
 #include "zkzeo/client.h"
 #include "zkzeo/db.h"
 #include "zkzeo/error.h"

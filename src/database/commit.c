@@ -1,5 +1,6 @@
 /* A connection's changes become a transaction. */
 #include "client/commit.h"
+#include "client/blobs.h"
 
 #include "base/arena.h"
 #include "base/mem.h"
@@ -74,7 +75,8 @@ int commit_note_begin(struct client *c, const struct commit_note *note, uint64_t
 	return rc;
 }
 
-static int store(struct client_txn *t, struct persistent *p, struct buf *record, struct err *e)
+static int store(struct client_txn *t, struct persistent *p, struct blobs_txn *blobs,
+	struct buf *record, struct err *e)
 {
 	int rc;
 
@@ -85,16 +87,19 @@ static int store(struct client_txn *t, struct persistent *p, struct buf *record,
 		return rc;
 	}
 	p->bytes = record->len;
+	if (persistent_is_blob(p))
+		return persistent_store_blob(p, t, blobs, buf_slice(record), e);
 	return client_txn_store(t, p->oid, p->serial, buf_slice(record), e);
 }
 
-static int store_all(struct connection *conn, struct client_txn *t, struct err *e)
+static int store_all(
+	struct connection *conn, struct client_txn *t, struct blobs_txn *blobs, struct err *e)
 {
 	struct buf record = BUF_INIT(0);
 	int rc = OK;
 
 	for (struct persistent *p = conn->changed; p && rc == OK; p = p->next_changed)
-		rc = store(t, p, &record, e);
+		rc = store(t, p, blobs, &record, e);
 	for (struct persistent *p = conn->checked; p && rc == OK; p = p->next_checked)
 		if (p->status == PERSISTENT_CLEAN) /* what is written is compared anyway */
 			rc = client_txn_check(t, p->oid, p->serial, e);
@@ -150,17 +155,26 @@ static void settle_committed(struct connection *conn, uint64_t tid)
 	connection_settle(conn);
 }
 
+static void settle_blobs(struct blobs *blobs, struct blobs_txn *stored, uint64_t tid)
+{
+	if (blobs && tid != TID_NONE)
+		blobs_finished(blobs, stored, tid);
+	else if (blobs)
+		blobs_aborted(blobs, stored);
+}
+
 static int commit_changes(
 	struct connection *conn, const struct commit_note *note, uint64_t *ret_tid, struct err *e)
 {
 	struct committed what = { 0 };
 	struct client_txn *t = NULL;
+	struct blobs_txn blobs = { 0 };
 	int rc = list_oids(conn, &what, e);
 
 	if (rc == OK)
 		rc = commit_note_begin(conn->db->client, note, TID_NONE, ' ', &t, e);
 	if (rc == OK)
-		rc = store_all(conn, t, e);
+		rc = store_all(conn, t, &blobs, e);
 	if (rc == OK)
 		rc = vote(conn, t, e);
 	if (rc == OK) {
@@ -169,6 +183,7 @@ static int commit_changes(
 		t = NULL; /* freed in any case */
 	}
 	client_txn_abort(t, 0);
+	settle_blobs(conn->db->options.blobs, &blobs, rc == OK ? *ret_tid : TID_NONE);
 	mem_free(what.oids);
 	return rc;
 }

@@ -107,6 +107,7 @@ void connection_settle(struct connection *conn)
 static void forget_change(struct persistent *p)
 {
 	p->merged = false;
+	persistent_drop_blob(p);
 	if (p->status == PERSISTENT_CHANGED) {
 		persistent_make_ghost(p);
 		return;

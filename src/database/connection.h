@@ -28,6 +28,7 @@ struct persistent {
 	char *dotted;  /* its class */
 	bool has_args; /* its instances are made from something: references do not name the class */
 	struct object_record record;
+	char *blob_path; /* of a Blob that is new or changed: the file to be stored, which is ours */
 	struct persistent *next_in_slot;
 	struct persistent *older, *newer; /* of those with a state that nobody holds */
 	bool is_idle;                     /* among them */
@@ -87,6 +88,12 @@ void table_trim(struct object_table *t);
 void persistent_make_ghost(struct persistent *p);
 /** Freed, out of the table. */
 void persistent_free(struct persistent *p);
+bool persistent_is_blob(const struct persistent *p);
+/** Remove the file that was to be stored. */
+void persistent_drop_blob(struct persistent *p);
+struct blobs_txn;
+MUST_CHECK int persistent_store_blob(struct persistent *p, struct client_txn *t,
+	struct blobs_txn *stored, struct slice record, struct err *e);
 void persistent_mark_changed(struct persistent *p, enum persistent_status status);
 
 #endif

@@ -20,6 +20,7 @@
 #include "object/value.h"
 #include "storage/resolver.h"
 
+struct blobs;
 struct client_txn;
 struct database;
 struct connection;
@@ -31,6 +32,7 @@ struct database_options {
 	size_t cache_bytes;   /* of their records [64 MiB] */
 	size_t pool_size;     /* connections that are kept when they are closed [7] */
 	bool server_sync;     /* a begin asks the server what it has (D3) */
+	struct blobs *blobs;  /* [none]; outlives the database */
 };
 
 /** What a transaction says of itself; NULL: nothing. */
@@ -103,6 +105,10 @@ MUST_CHECK int connection_follow(struct connection *conn, const struct value *re
 /** A new object of class @class ("module\nname"), stored with the commit. @state is taken. */
 MUST_CHECK int connection_add(struct connection *conn, const char *class, struct value *state,
 	struct persistent **ret, struct err *e);
+/** A new Blob with the file at @path, which is taken: moved away by the commit, removed when there is none.
+ * Returns 0; ERR_UNSUPPORTED: no blobs; ERR_INVAL, ERR_NOENT, ERR_IO: no such file; what connection_add() returns. */
+MUST_CHECK int connection_add_blob(
+	struct connection *conn, const char *path, struct persistent **ret, struct err *e);
 /** Ask for objects that will be read. */
 MUST_CHECK int connection_prefetch(
 	struct connection *conn, const uint64_t *oids, size_t n, struct err *e);
@@ -127,6 +133,10 @@ MUST_CHECK int persistent_set(struct persistent *p, struct value *state, struct 
 /** The dict of a PersistentMapping, the list of a PersistentList. ERR_INVAL: it is neither. */
 MUST_CHECK int persistent_data(struct persistent *p, const struct value **ret, struct err *e);
 MUST_CHECK int persistent_change_data(struct persistent *p, struct value **ret, struct err *e);
+/** Another file of a Blob, taken as connection_add_blob() does. */
+MUST_CHECK int persistent_set_blob(struct persistent *p, const char *path, struct err *e);
+/** Its file, for reading: the snapshot's, or what was set. */
+MUST_CHECK int persistent_open_blob(struct persistent *p, int *ret_fd, struct err *e);
 /** The commit fails with ERR_CONFLICT when this object is changed by then. */
 MUST_CHECK int persistent_read_current(struct persistent *p, struct err *e);
 

@@ -7,6 +7,7 @@ void persistent_free(struct persistent *p)
 	if (p->status != PERSISTENT_DEAD)
 		table_remove(&p->conn->table, p);
 	object_free(&p->record);
+	mem_free(p->blob_path);
 	mem_free(p->dotted);
 	mem_free(p);
 }
@@ -161,6 +162,9 @@ static int make_changeable(struct persistent *p, struct err *e)
 
 	if (rc == OK && p->conn->historical)
 		rc = err_set(e, ERR_READONLY, "a connection to the past is for reading only");
+	if (rc == OK && persistent_is_blob(p))
+		rc = err_set(e, ERR_INVAL, "object 0x%llx is a blob: what can be set is its file",
+			(unsigned long long)p->oid);
 	return rc;
 }
 

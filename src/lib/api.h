@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "client/blobs.h"
 #include "client/client.h"
 #include "client/finder.h"
 #include "database/database.h"
@@ -55,6 +56,7 @@ struct api_resolver {
 
 struct zkzeo_client {
 	struct client *client;
+	struct blobs *blobs;   /* NULL: none */
 	struct finder *finder; /* NULL: the addresses are given */
 	struct tls_context *tls;
 	struct api_resolver resolver;

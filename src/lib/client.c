@@ -117,6 +117,19 @@ static int find_servers(struct zkzeo_client *c, const struct zkzeo_options *o,
 	return rc ? rc : finder_addresses(c->finder, ret, ret_n, e);
 }
 
+static int open_blobs(struct zkzeo_client *c, const struct zkzeo_options *o, struct err *e)
+{
+	struct blobs_options b = {
+		.path = o->blob_dir,
+		.shared = o->shared_blob_dir,
+		.limited = o->blob_cache_size != 0,
+		.cache_bytes = o->blob_cache_size,
+		.check_percent = o->blob_cache_size_check ? o->blob_cache_size_check : 10,
+	};
+
+	return blobs_open(c->client, &b, &c->blobs, e);
+}
+
 static int open_client(struct zkzeo_client *c, const struct zkzeo_options *o, struct err *e)
 {
 	char cache[PATH_MAX];
@@ -150,6 +163,8 @@ static int open_client(struct zkzeo_client *c, const struct zkzeo_options *o, st
 	mem_free(addresses);
 	if (rc == OK && c->finder)
 		rc = finder_attach(c->finder, c->client, e);
+	if (rc == OK && o->blob_dir)
+		rc = open_blobs(c, o, e);
 	if (rc == OK && !o->no_wait)
 		rc = client_wait(c->client, 0, e);
 	return rc;
@@ -191,6 +206,9 @@ void zkzeo_client_close(struct zkzeo_client *c)
 	if (!c)
 		return;
 	finder_close(c->finder);
+	if (c->client)
+		client_shut(c->client);
+	blobs_close(c->blobs);
 	client_close(c->client);
 	tls_context_free(c->tls);
 	api_resolver_close(&c->resolver);

@@ -47,7 +47,7 @@ int zkzeo_db_of_client(struct zkzeo_client *c, const struct zkzeo_db_options *op
 	struct zkzeo_db **ret, struct zkzeo_error *e)
 {
 	struct zkzeo_db_options o = zkzeo_db_options_default();
-	struct database_options d = { .server_sync = c->server_sync };
+	struct database_options d = { .server_sync = c->server_sync, .blobs = c->blobs };
 	struct zkzeo_db *db;
 	int rc;
 

@@ -41,6 +41,14 @@ static void on_disconnected(void *arg)
 		c->events.disconnected(c->events.arg);
 }
 
+static void on_stale_cache(void *arg)
+{
+	struct zkzeo_client *c = arg;
+
+	if (c->events.stale_cache)
+		c->events.stale_cache(c->events.arg);
+}
+
 static void on_log(void *arg, int level, const char *logger, const char *text)
 {
 	struct zkzeo_client *c = arg;
@@ -57,6 +65,7 @@ void api_events(struct zkzeo_client *c, struct client_events *ret)
 		.invalidate_all = on_invalidate_all,
 		.connected = on_connected,
 		.disconnected = on_disconnected,
+		.stale_cache = on_stale_cache,
 		.log = on_log,
 	};
 }

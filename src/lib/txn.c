@@ -3,12 +3,14 @@
 #include "client/commit.h"
 #include "codec/tid.h"
 #include "lib/api.h"
+#include <zkzeo/blob.h>
 
 struct zkzeo_txn {
 	struct zkzeo_client *client;
 	struct client_txn *txn;
 	uint64_t *oids; /* that were changed, for the databases */
 	size_t n_oids, room;
+	struct blobs_txn blobs;
 	bool voted;
 };
 
@@ -83,6 +85,18 @@ int zkzeo_txn_store(struct zkzeo_txn *t, uint64_t oid, uint64_t serial, const vo
 	return rc ? rc : client_txn_store(t->txn, oid, serial, slice_of(data, len), err_of(e));
 }
 
+int zkzeo_txn_store_blob(struct zkzeo_txn *t, uint64_t oid, uint64_t serial, const void *data,
+	size_t len, const char *path, struct zkzeo_error *e)
+{
+	int rc = begin_change(t, oid, err_of(e));
+
+	if (rc == OK && !t->client->blobs)
+		rc = err_set(err_of(e), ERR_UNSUPPORTED, "no blobs: the client has no blob_dir");
+	return rc ? rc
+		  : blobs_store(t->client->blobs, &t->blobs, t->txn, oid, serial,
+			    slice_of(data, len), path, err_of(e));
+}
+
 int zkzeo_txn_check(struct zkzeo_txn *t, uint64_t oid, uint64_t serial, struct zkzeo_error *e)
 {
 	int rc = may_change(t, err_of(e));
@@ -148,8 +162,14 @@ void zkzeo_txn_resolved(const struct zkzeo_txn *t, const uint64_t **ret, size_t 
 		client_txn_resolved(t->txn, ret, ret_n);
 }
 
-static void free_txn(struct zkzeo_txn *t)
+/* @tid  TID_NONE: it was not committed */
+static void free_txn(struct zkzeo_txn *t, uint64_t tid)
 {
+	if (t->client->blobs && tid != TID_NONE)
+		blobs_finished(t->client->blobs, &t->blobs, tid);
+	else if (t->client->blobs)
+		blobs_aborted(t->client->blobs, &t->blobs);
+
 	mem_free(t->oids);
 	mem_free(t);
 }
@@ -177,7 +197,7 @@ int zkzeo_txn_finish(struct zkzeo_txn *t, uint64_t *ret_tid, struct zkzeo_error 
 	rc = client_txn_finish(t->txn, told, t, &tid, NULL, err_of(e));
 	if (rc == OK && ret_tid)
 		*ret_tid = tid;
-	free_txn(t);
+	free_txn(t, rc == OK ? tid : TID_NONE);
 	return rc;
 }
 
@@ -186,5 +206,5 @@ void zkzeo_txn_abort(struct zkzeo_txn *t)
 	if (!t)
 		return;
 	client_txn_abort(t->txn, 0);
-	free_txn(t);
+	free_txn(t, TID_NONE);
 }

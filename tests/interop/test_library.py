@@ -17,7 +17,9 @@ from BTrees.Length import Length
 from persistent import Persistent
 from persistent.list import PersistentList
 from persistent.mapping import PersistentMapping
-from test_objects import random_object, random_text, random_int, same
+from test_objects import random_int, random_object, random_text, same
+from test_tls import CONFIG as TLS, Pki
+from wire import wait_until
 from ZODB.utils import p64, u64
 
 SEED = int(os.environ.get('ZKZEO_TEST_SEED', random.randrange(1 << 32)))
@@ -29,7 +31,6 @@ CONFIG = '''
   path {dir}/Data.fs
 </filestorage>
 '''
-EXAMPLES = ['counter', 'follow', 'iterate', 'read_root', 'write_values']
 
 
 class Installed:
@@ -65,7 +66,8 @@ class Installed:
 
     @property
     def env(self):
-        return {**os.environ, 'LD_LIBRARY_PATH': str(self.libdir)}
+        # the thread sanitizer would end a child that starts threads
+        return {**os.environ, 'LD_LIBRARY_PATH': str(self.libdir), 'TSAN_OPTIONS': 'die_after_fork=0'}
 
 
 @pytest.fixture(scope='module')
@@ -329,6 +331,13 @@ def test_references_keep_what_they_refer_to(server, tool, database, example, ins
     assert root['example']['persistent list'][0]['int'] == 42
 
 
+def test_what_values_refuse(installed, tmp_path):
+    """Kinds, sizes, ownership; and options of a program that knows fewer of them."""
+    source = installed.root / 'tests' / 'interop' / 'library' / 'misuse.c'
+    done = run(installed.build(source), installed)
+    assert (done.returncode, done.stdout) == (0, 'all right\n'), done.stdout + done.stderr
+
+
 # --- transactions ---
 
 def test_snapshots_and_conflicts(peer, tool, database):
@@ -545,12 +554,71 @@ def test_info_and_sort_key(peer, tool, storage):
     c('prefetch', 0, 1, 2)
 
 
+# --- blobs ---
+
+BLOBS = CONFIG.replace('  path {dir}/Data.fs', '  path {dir}/Data.fs\n  blob-dir {dir}/blobs')
+
+
+def test_blobs(peer, example, installed, storage, opened, tmp_path):
+    server = peer(BLOBS)
+    program = example('blobs')
+    folder = tmp_path / 'c-blobs'
+    content = random.Random(SEED).randbytes(200000)
+    (tmp_path / 'content').write_bytes(content)
+    done = run(program, installed, address_of(server), str(folder), 'put', str(tmp_path / 'content'))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'content').read_bytes() == content  # the example copies it
+    conn = opened(ZODB.DB(storage(
+        server, blob_dir=str(tmp_path / 'python-blobs'), server_sync=True))).open()
+    with conn.root()['blob'].open() as f:
+        assert f.read() == content
+    with conn.root()['blob'].open('w') as f:
+        f.write(b'from Python')
+    transaction.commit()
+    # the cache of the first one, and an empty one
+    for where in folder, tmp_path / 'another':
+        done = run(program, installed, address_of(server), str(where), 'get')
+        assert (done.returncode, done.stdout) == (0, 'from Python'), done.stderr
+
+
+def test_a_shared_blob_folder(peer, tool, storage, opened, tmp_path):
+    server = peer(BLOBS)
+    c = tool(server, blob_dir=tmp_path / 'blobs', shared_blob_dir=1)
+    (tmp_path / 'content').write_bytes(b'shared')
+    c('blob', 'put', tmp_path / 'content')
+    assert not (tmp_path / 'content').exists()
+    assert c('blob', 'get') == 'shared'
+    conn = opened(ZODB.DB(storage(
+        server, blob_dir=str(tmp_path / 'blobs'), shared_blob_dir=True))).open()
+    with conn.root()['blob'].open() as f:
+        assert f.read() == b'shared'
+
+
+def test_blobs_of_transactions(peer, tool, tmp_path):
+    server = peer(BLOBS)
+    c = tool(server, blob_dir=tmp_path / 'c-blobs')
+    (tmp_path / 'content').write_bytes(b'one')
+    oid, tid = c('blob_txn', tmp_path / 'content').split()
+    assert c('blob_read', oid, tid) == 'one'
+    with pytest.raises(Failed, match='no such key'):
+        c('blob_read', 0, tid)
+    with pytest.raises(Failed, match='not found|i/o error'):
+        c('blob_txn', tmp_path / 'not there')
+
+
+def test_no_blobs_without_a_folder(server, tool, tmp_path):
+    c = tool(server(BLOBS))
+    (tmp_path / 'content').write_bytes(b'x')
+    with pytest.raises(Failed, match='unsupported: no blobs'):
+        c('blob', 'put', tmp_path / 'content')
+
+
 # --- servers that are not there ---
 
 def test_by_path(server, example, installed, tool, zookeeper, zk_path):
     s = server(CONFIG + f'<zookeeper>\n connection {zookeeper}\n path {zk_path}\n</zookeeper>\n')
-    assert run(example('write_values'), installed, zookeeper, zk_path).returncode == 0
-    shown = run(example('read_root'), installed, zookeeper, zk_path)
+    assert run(example('write_values'), installed, zookeeper + zk_path).returncode == 0
+    shown = run(example('read_root'), installed, zookeeper + zk_path)
     assert shown.returncode == 0, shown.stderr
     assert "'example':" in shown.stdout
     c = tool(zookeeper=zookeeper, path=zk_path)
@@ -603,6 +671,24 @@ def test_read_only(server, tool):
     with pytest.raises(Failed, match='read-only'):
         c('commit')
     assert c('show', 'x') == '1'
+
+
+def test_tls(server, tool, tmp_path):
+    pki = Pki(tmp_path)
+    s = server(TLS % {'certificate': f'{pki.path("server.pem")}\n    key {pki.path("server.key")}',
+                      'authenticate': pki.path('client.pem'), 'more': ''}, start=False)
+    s.start(wait=False)
+    wait_until('the server listens', lambda: 'listening on' in s.text())
+    own = {'ssl_certificate': pki.path('client.pem'), 'ssl_key': pki.path('client.key'),
+           'ssl_authorities': pki.path('server.pem')}
+    c = tool(s, ssl_server_hostname='server.example.org', **own)
+    c('set', 'x', 1)
+    c('commit')
+    assert c('show', 'x') == '1'
+    with pytest.raises(Failed, match='timeout'):
+        tool(s, ssl_server_hostname='another.example.org', wait_timeout_ms=500, **own)
+    with pytest.raises(Failed, match='cannot use it as a key'):
+        tool(s, **{**own, 'ssl_key': pki.path('not there')})
 
 
 def test_a_server_that_comes_back(server, tool):

@@ -23,7 +23,7 @@ struct client {
 	uint64_t next_oid;
 	size_t n_told;   /* revisions the client was told of */
 	bool holds_back; /* what others commit is not told before fake_tell() */
-	unsigned n_loads, n_pings, n_commits, n_checks;
+	unsigned n_loads, n_pings, n_commits, n_checks, n_blobs_stored;
 	int fail_vote, fail_finish; /* codes */
 	uint64_t resolves;          /* the oid whose conflict the server resolves; 0: none */
 };

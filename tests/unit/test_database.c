@@ -470,6 +470,58 @@ static void test_failures_forget_the_changes(void **state)
 	connection_close(a);
 }
 
+static void make_file(char path[32])
+{
+	int fd;
+
+	strcpy(path, "/tmp/test_database-XXXXXX");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "blob", 4), 4);
+	close(fd);
+}
+
+static void test_a_blobs_file_is_taken(void **state)
+{
+	struct connection *a;
+	struct persistent *p;
+	struct value *v;
+	char path[32];
+	char other[32];
+	char got[8] = "";
+	int fd = -1;
+
+	tear_down(state);
+	set_up_with(&(struct database_options){ .blobs = (struct blobs *)state });
+	a = open_connection();
+	make_file(path);
+	ok(connection_add_blob(a, path, &p, &last));
+	ok(persistent_open_blob(p, &fd, &last));
+	assert_int_equal(read(fd, got, sizeof(got)), 4);
+	close(fd);
+	connection_abort(a);
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_int_equal(persistent_set_blob(p, path, &last), ERR_STATE);
+	persistent_unref(p);
+	assert_int_equal(connection_add_blob(a, path, &p, &last), ERR_NOENT);
+	make_file(path);
+	make_file(other);
+	ok(connection_add_blob(a, path, &p, &last));
+	ok(persistent_set_blob(p, other, &last));
+	assert_int_not_equal(access(path, F_OK), 0);
+	commit(a);
+	assert_int_equal(client->n_blobs_stored, 1);
+	assert_int_not_equal(access(other, F_OK), 0);
+	assert_int_equal(persistent_change(p, &v, &last), ERR_INVAL);
+	assert_int_equal(persistent_set(p, value_none(), &last), ERR_INVAL);
+	persistent_unref(p);
+	/* one that has no file is not stored */
+	ok(connection_add(a, OBJECT_BLOB, value_none(), &p, &last));
+	persistent_unref(p);
+	assert_int_equal(connection_commit(a, NULL, NULL, &last), ERR_STATE);
+	connection_close(a);
+}
+
 /* Some connections and somebody else, under a seed: what a connection sees is the state after its snapshot. */
 enum { OBJECTS = 8, CONNECTIONS = 3, STEPS = 3000 };
 
@@ -632,6 +684,7 @@ int main(void)
 		TEST(test_server_sync),
 		TEST(test_run),
 		TEST(test_failures_forget_the_changes),
+		TEST(test_a_blobs_file_is_taken),
 		TEST(test_snapshots_under_a_seed),
 		TEST(test_without_memory),
 	};

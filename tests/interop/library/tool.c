@@ -547,6 +547,96 @@ static int resolve(void *arg, const struct zkzeo_conflict *c, void **ret, size_t
 	return 0;
 }
 
+static int print_file(int fd)
+{
+	char text[1000];
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+
+	close(fd);
+	text[n > 0 ? n : 0] = 0;
+	printf("ok %s\n", text);
+	return 0;
+}
+
+/* blob put PATH / blob get: root['blob'] */
+static int cmd_blob(void)
+{
+	char *what = word();
+	struct zkzeo_object *root, *blob = NULL;
+	struct zkzeo_value *data;
+	int rc, fd;
+
+	TRY(zkzeo_connection_root(conn, &root, &error));
+	if (strcmp(what, "put") == 0) {
+		rc = zkzeo_connection_new_blob(conn, word(), &blob, &error);
+		if (!rc)
+			rc = zkzeo_object_change_data(root, &data, &error);
+		if (!rc)
+			rc = zkzeo_dict_set_str(data, "blob", zkzeo_object_reference(blob), &error);
+		if (!rc)
+			rc = zkzeo_connection_commit(conn, NULL, NULL, &error);
+		else
+			zkzeo_connection_abort(conn);
+		if (!rc)
+			printf("ok\n");
+	} else {
+		const struct zkzeo_value *state;
+
+		rc = zkzeo_object_data(root, &state, &error);
+		if (!rc)
+			rc = zkzeo_connection_follow(
+				conn, zkzeo_dict_get_str(state, "blob"), &blob, &error);
+		if (!rc)
+			rc = zkzeo_object_open_blob(blob, &fd, &error);
+		if (!rc)
+			rc = print_file(fd);
+	}
+	zkzeo_object_release(blob);
+	zkzeo_object_release(root);
+	return rc;
+}
+
+static int cmd_blob_txn(void)
+{
+	char *path = strtok(NULL, "");
+	struct zkzeo_value *none = zkzeo_none();
+	struct zkzeo_txn *t;
+	uint64_t oid, tid;
+	uint8_t *data;
+	size_t len;
+	int rc;
+
+	TRY(zkzeo_client_new_oid(client, &oid, &error));
+	TRY(zkzeo_record_make(ZKZEO_PBLOB, none, &data, &len, &error));
+	zkzeo_value_free(none);
+	rc = zkzeo_txn_begin(client, NULL, &t, &error);
+	if (!rc) {
+		rc = zkzeo_txn_store_blob(t, oid, ZKZEO_NO_TID, data, len, path, &error);
+		if (rc)
+			zkzeo_txn_abort(t);
+		else
+			rc = zkzeo_txn_finish(t, &tid, &error);
+	}
+	zkzeo_free(data);
+	if (!rc)
+		printf("ok %" PRIu64 " %" PRIu64 "\n", oid, tid);
+	return rc;
+}
+
+static int cmd_blob_read(void)
+{
+	uint64_t oid = number(), tid = number();
+	char *path;
+	int fd;
+
+	TRY(zkzeo_client_blob_path(client, oid, tid, &path, &error));
+	if (access(path, R_OK) != 0)
+		abort();
+	zkzeo_free(path);
+	TRY(zkzeo_client_open_blob(client, oid, tid, &fd, &error));
+	return print_file(fd);
+}
+
 /* A child cannot use what it has inherited; it opens its own. */
 static int in_child(void)
 {
@@ -615,6 +705,9 @@ static const struct {
 	{ "threads", cmd_threads, 1 },
 	{ "resolved", cmd_resolved, 1 },
 	{ "fork", cmd_fork, 1 },
+	{ "blob", cmd_blob, 1 },
+	{ "blob_txn", cmd_blob_txn, 1 },
+	{ "blob_read", cmd_blob_read, 1 },
 };
 
 static void run(void)
@@ -672,6 +765,10 @@ static void parse(int argc, char **argv, struct zkzeo_options *o)
 			o->ssl_authorities = value;
 		} else if (strcmp(argv[i], "ssl_server_hostname") == 0) {
 			o->ssl_server_hostname = value;
+		} else if (strcmp(argv[i], "blob_dir") == 0) {
+			o->blob_dir = value;
+		} else if (strcmp(argv[i], "shared_blob_dir") == 0) {
+			o->shared_blob_dir = true;
 		} else if (strcmp(argv[i], "resolve") == 0) {
 			o->events.resolve = resolve;
 		} else {
