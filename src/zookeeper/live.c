@@ -583,8 +583,11 @@ static bool is_hopeless(const struct live *l)
 	return l->stop || (l->failure.code && !l->connected);
 }
 
-static int check_process(const struct live *l, struct err *e)
+static int check_caller(const struct live *l, struct err *e)
 {
+	if (l->pid == getpid() && pthread_equal(pthread_self(), l->thread))
+		return err_set(e, ERR_STATE,
+			"an event of a ZooKeeper session cannot wait for that session");
 	if (l->pid == getpid())
 		return OK;
 	return err_set(e, ERR_CLOSED,
@@ -596,7 +599,7 @@ static int check_process(const struct live *l, struct err *e)
 int live_connect(struct live *l, uint32_t timeout_ms, struct err *e)
 {
 	struct timespec until = timespec_in(timeout_ms);
-	int rc = check_process(l, e);
+	int rc = check_caller(l, e);
 
 	if (rc)
 		return rc;
@@ -662,7 +665,7 @@ int live_ask(struct live *l, const struct live_ask *q, uint32_t timeout_ms, stru
 	struct err *e)
 {
 	struct asking a = { .q = q };
-	int rc = check_process(l, e);
+	int rc = check_caller(l, e);
 
 	if (rc)
 		return rc;
@@ -733,14 +736,10 @@ int live_watch_open(struct live *l, const char *path, enum watch_kind kind, uint
 	const struct watch_events *events, struct watch **ret, struct err *e)
 {
 	struct watch *w = NULL;
-	int rc;
+	int rc = check_caller(l, e);
 
-	if (l->pid != getpid())
-		return err_set(e, ERR_CLOSED,
-			"the ZooKeeper session belongs to the process that opened it (%d), not to "
-			"its "
-			"child",
-			(int)l->pid);
+	if (rc)
+		return rc;
 	rc = new_watch(l, path, kind, events, &w, e);
 	if (rc)
 		return rc;

@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -208,7 +209,7 @@ def test_register_with_a_blank_hostname(ensemble, zk):
     assert '0.0.0.0:8080' not in names
 
 
-def test_register_again_after_the_session_expired(ensemble, zk):
+def test_registered_again_when_somebody_removes_it(ensemble, zk):
     zk.register('/fooservice/providers', 'h:1')
     path = '/fooservice/providers/h:1'
     owner = zk.exists(path).ephemeralOwner
@@ -813,15 +814,45 @@ def test_closed_while_others_wait(ensemble, zk):
             results.append(e)
 
     ensemble.kill()
+    wait_for('the connection is lost', lambda: not zk.session_id)
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for t in threads:
         t.start()
-    time.sleep(0.2)  # most of them wait by now
     zk.close()
     for t in threads:
         t.join(30)
     assert len(results) == 8 and all(isinstance(r, zc.zk.ZookeeperError) for r in results)
     ensemble.start()
+
+
+def test_expired_session(ensemble, calls):
+    """Stopped for longer than its session lives: all is there again, on another one."""
+    ensemble.fresh('/demo')
+    process = subprocess.Popen([sys.executable, '-c', '''if True:
+        import sys, zc.zk
+        zk = zc.zk.ZooKeeper(sys.argv[1], 0.8)
+        zk.register('/demo', 'h:1')
+        first = zk.session_id
+        children = zk.children('/demo')
+        children(lambda c: print(*sorted(c), zk.session_id == first, flush=True))
+        sys.stdin.read()
+        print(zk.get_children('/demo'), flush=True)
+    ''', ensemble.connection], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, 'PYTHONPATH': str(PACKAGE)})
+    try:
+        assert process.stdout.readline() == 'h:1 True\n'
+        process.send_signal(signal.SIGSTOP)
+        wait_for('its node goes', lambda: ensemble.children('/demo') == [])
+        ensemble.client.create('/demo/h:2')
+        process.send_signal(signal.SIGCONT)
+        wait_for('its node is there again', lambda: len(ensemble.children('/demo')) == 2)
+        lines = iter(process.stdout.readline, 'h:1 h:2 False\n')
+        assert all(line in ('h:2 False\n', 'h:2 True\n') for line in lines)
+    finally:
+        out = process.communicate('', timeout=30)[0]
+    assert out == "['h:1', 'h:2']\n" or out == "['h:2', 'h:1']\n"
+    assert process.returncode == 0
+    assert ensemble.children('/demo') == ['h:2']
 
 
 def run(code, *args):

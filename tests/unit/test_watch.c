@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "zookeeper/live_core.h"
 
 enum { NODES_MAX = 32, FLAGS_MAX = 64, REQUESTS_MAX = 64, WATCHES = 3, SECOND = 1000000 };
@@ -729,6 +730,41 @@ static void nothing_after_the_stop(void **state)
 	assert_int_equal(z->opens, 1);
 }
 
+static int allocations;
+
+static int fail_one(void)
+{
+	return --allocations == 0;
+}
+
+/* Each allocation fails once: nothing is told that is not there, and in the end it is known all the same. */
+static void no_memory(void **state)
+{
+	struct ensemble *z = *state;
+
+	for (int n = 1; n < 12; n++) {
+		struct watched *d = add(z, 0, "/demo", WATCH_CHILDREN);
+
+		allocations = n;
+		mem_fault_hook = fail_one;
+		run(z, 1);
+		set_node(z, "/demo/h:3", "");
+		run(z, 2);
+		remove_node(z, "/demo/h:3");
+		run(z, 3);
+		mem_fault_hook = NULL;
+		if (d->failure.code) {
+			assert_int_equal(d->failure.code, ERR_NOMEM);
+			assert_string_equal(d->log, "");
+		} else {
+			assert_string_equal(d->now, "h:1 h:2");
+			assert_non_null(strstr(d->log, "h:1 h:2 h:3;"));
+		}
+		drop(z, 0);
+	}
+	assert_true(allocations > 0); /* the last one had no failure */
+}
+
 static unsigned random_below(uint64_t *seed, unsigned n)
 {
 	*seed = *seed * 6364136223846793005u + 1442695040888963407u;
@@ -853,6 +889,7 @@ int main(void)
 		TEST(added_without_connection),
 		TEST(removed_while_a_request_is_under_way),
 		TEST(nothing_after_the_stop),
+		TEST(no_memory),
 		cmocka_unit_test(storms),
 	};
 
