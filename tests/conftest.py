@@ -14,6 +14,8 @@ PACKAGE = str(BUILD / 'python')
 sys.path.insert(0, PACKAGE)
 os.environ['PYTHONPATH'] = os.pathsep.join(
     filter(None, [PACKAGE, os.environ.get('PYTHONPATH')]))
+# the programs it starts
+os.environ['ZKZEO_PROGRAMS'] = str(BUILD / 'src' / 'bin')
 
 
 @pytest.fixture(scope='session')
