@@ -1,7 +1,9 @@
 /* What was changed by whom is told to a client as it happens; connections learn of it when their next transaction
- * begins. This is what has been told, as far as it is kept: transactions in tid order, with their oids.
+ * begins. This is what has been told, as far as it is kept: transactions with their oids, in the order in which they
+ * were told. That is the order of their tids, but for a late one now and then of Python's servers (T45).
  *
- * C1  Every transaction above the floor that the client knows of is here.
+ * C1  What a cursor has not passed, and what is not here, is not known: the cursor's owner is told so.
+ * C2  A cursor passes a transaction when it has come to its tid, whenever it was told.
  *
  * Threads: any; it has a lock of its own. */
 #ifndef DATABASE_CHANGES_H
@@ -18,20 +20,23 @@ struct change;
 
 struct changes {
 	pthread_mutex_t lock;
-	struct change *first, **end;
-	size_t n_oids;     /* kept, of all */
-	size_t n_oids_max; /* the oldest go when there are more */
-	uint64_t floor;
+	struct change **ring; /* the n newest, from the oldest at @start on */
+	size_t room, start, n;
+	uint64_t first; /* the number of the oldest; they are counted as they are told */
+	size_t weight;  /* oids and transactions kept */
+	size_t weight_max;
+	uint64_t floor; /* what leads to this tid from below is not known */
 	uint64_t epoch; /* grows when anything may have changed */
 };
 
-/** How far one connection has come. */
+/** How far one connection has come; zero at first. */
 struct changes_cursor {
 	uint64_t seen; /* the last transaction */
+	uint64_t next; /* the number of the first one it has not passed */
 	uint64_t epoch;
 };
 
-void changes_init(struct changes *c, size_t n_oids_max);
+void changes_init(struct changes *c, size_t weight_max);
 void changes_free(struct changes *c);
 
 /** Transaction @tid changed @oids. It may have been told before. */

@@ -315,6 +315,70 @@ static void test_after_another_connection(void **state)
 	connection_close(a);
 }
 
+/* A server that tells of an older transaction behind a newer one (T45). */
+static void test_what_is_told_late(void **state)
+{
+	struct connection *a = open_connection();
+	uint64_t oid = new_object(a, 1);
+	struct buf other = BUF_INIT(0);
+	struct fake_revision *r;
+
+	commit(a);
+	r = &client->revisions[0];
+	buf_put(&other, r->data, r->len);
+	other.data[other.len - 2] = 42;
+	assert_int_equal(state_of(a, oid), 1);
+	client->holds_back = true;
+	fake_commit(client, oid, buf_slice(&other));
+	fake_commit(client, 99, slice_str("x"));
+	database_invalidate(db, 3, (uint64_t[]){ 99 }, 1);
+	client->last_tid = 3;
+	ok(connection_begin(a, &last));
+	database_invalidate(db, 2, &oid, 1);
+	ok(connection_begin(a, &last));
+	assert_int_equal(state_of(a, oid), 42);
+	client->n_told = client->n_revisions;
+	buf_free(&other);
+	connection_close(a);
+}
+
+static void test_too_much_was_told(void **state)
+{
+	struct connection *a = open_connection();
+	uint64_t *oids = calloc(200000, sizeof(*oids));
+	uint64_t oid = new_object(a, 1);
+	struct changes_cursor cursor = { 0 };
+
+	commit(a);
+	assert_int_equal(state_of(a, oid), 1);
+	client->n_loads = 0;
+	for (uint64_t tid = 2; tid < 200000; tid++) {
+		oids[0] = tid + 1000;
+		database_invalidate(db, tid, oids, 1);
+		client->last_tid = tid;
+		if (tid == 100) { /* one that has followed knows */
+			ok(connection_begin(a, &last));
+			assert_int_equal(state_of(a, oid), 1);
+			assert_int_equal(client->n_loads, 0);
+		}
+	}
+	assert_true(db->changes.weight <= db->changes.weight_max);
+	ok(connection_begin(a, &last));
+	assert_int_equal(state_of(a, oid), 1);
+	assert_int_equal(client->n_loads, 1);
+	/* a transaction that is larger than what is kept */
+	database_invalidate(db, 300000, oids, 200000);
+	client->last_tid = 300000;
+	ok(connection_begin(a, &last));
+	assert_int_equal(state_of(a, oid), 1);
+	assert_int_equal(client->n_loads, 2);
+	assert_false(changes_advance(&db->changes, &cursor, 300000, NULL, NULL));
+	assert_true(changes_advance(&db->changes, &cursor, 300000, NULL, NULL));
+	free(oids);
+	client->committed_tid = client->last_tid;
+	connection_close(a);
+}
+
 static void test_the_cache_has_a_bound(void **state)
 {
 	struct connection *a;
@@ -678,6 +742,8 @@ int main(void)
 		TEST(test_what_is_new_dies_with_its_transaction),
 		TEST(test_what_is_held_back_is_not_seen),
 		TEST(test_after_another_connection),
+		TEST(test_what_is_told_late),
+		TEST(test_too_much_was_told),
 		TEST(test_the_cache_has_a_bound),
 		TEST(test_the_pool),
 		TEST(test_the_past),
