@@ -141,7 +141,7 @@ PyObject *client_m_new_oid(PyObject *self, PyObject *unused)
 	return rc ? raise_err(o->st, &e) : id_object(oid);
 }
 
-static PyObject *ping(struct client_object *o)
+static PyObject *wait_for(struct client_object *o, int (*call)(struct client *c, struct err *e))
 {
 	struct client *c = client_use(o);
 	if (!c)
@@ -149,7 +149,7 @@ static PyObject *ping(struct client_object *o)
 	struct err e = ERR_INIT;
 	int rc;
 	Py_BEGIN_ALLOW_THREADS
-	rc = client_ping(c, &e);
+	rc = call(c, &e);
 	Py_END_ALLOW_THREADS
 	client_used(o);
 	if (rc)
@@ -159,14 +159,19 @@ static PyObject *ping(struct client_object *o)
 
 PyObject *client_m_ping(PyObject *self, PyObject *unused)
 {
-	return ping((struct client_object *)self);
+	return wait_for((struct client_object *)self, client_ping);
+}
+
+PyObject *client_m_forget_cached(PyObject *self, PyObject *unused)
+{
+	return wait_for((struct client_object *)self, client_forget_cached);
 }
 
 PyObject *client_m_sync(PyObject *self, PyObject *unused)
 {
 	struct client_object *o = (struct client_object *)self;
 	if (o->server_sync)
-		return ping(o);
+		return wait_for(o, client_ping);
 	Py_RETURN_NONE;
 }
 

@@ -84,6 +84,7 @@ PyObject *client_m_open_blobs(PyObject *self, PyObject *args);
 fast_method client_m_raw_call, client_m_cast;
 PyObject *client_m_new_oid(PyObject *self, PyObject *unused);
 PyObject *client_m_ping(PyObject *self, PyObject *unused);
+PyObject *client_m_forget_cached(PyObject *self, PyObject *unused);
 PyObject *client_m_sync(PyObject *self, PyObject *unused);
 PyObject *client_m_info(PyObject *self, PyObject *unused);
 /* client_commit.c */

@@ -477,6 +477,7 @@ static PyMethodDef client_methods[] = {
 	{ "new_oid", client_m_new_oid, METH_NOARGS, PyDoc_STR("An object id never used before.") },
 	{ "ping", client_m_ping, METH_NOARGS,
 		PyDoc_STR("Wait for the server: what was committed before is known then.") },
+	{ "_forget_cached", client_m_forget_cached, METH_NOARGS, NULL },
 	{ "sync", client_m_sync, METH_NOARGS,
 		PyDoc_STR("ping(), where server_sync was asked for.") },
 	{ "lastTransaction", client_m_last_transaction, METH_NOARGS,

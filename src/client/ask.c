@@ -66,3 +66,23 @@ int client_ping(struct client *c, struct err *e)
 	call_end(&k);
 	return rc;
 }
+
+/* In its place in the stream, on the thread that reads: nobody else changes the cache. */
+static void on_forget(struct call *k)
+{
+	struct client *c = k->client;
+
+	if (k->rc != OK || !c->cache)
+		return;
+	cache_clear(c->cache);
+	cache_set_last_tid(c->cache, atomic_load(&c->last_tid));
+}
+
+int client_forget_cached(struct client *c, struct err *e)
+{
+	struct call k = { .on_reply = on_forget };
+	int rc = client_call(c, &k, "ping", NULL, 0, 0, e);
+
+	call_end(&k);
+	return rc;
+}

@@ -229,4 +229,7 @@ MUST_CHECK int client_new_oid(struct client *c, uint64_t *ret, struct err *e);
 /** Wait until the server has answered a ping: all that was committed before is known then (server_sync, T65). */
 MUST_CHECK int client_ping(struct client *c, struct err *e);
 
+/** Forget what is cached; what is current is asked for again. Asks the server something: ERR_CLOSED without one. */
+MUST_CHECK int client_forget_cached(struct client *c, struct err *e);
+
 #endif

@@ -633,3 +633,25 @@ def test_copy(client, server, opened, tmp_path):
               for t in storage.iterator()]
     assert copied == [(t.tid, t.user, t.description, [(r.oid, r.tid, r.data) for r in t])
                       for t in source.iterator()]
+
+
+def test_the_cache_is_cleared(client, server):
+    """What was cached has to be asked for again; nothing else changes."""
+    s = server(MAPPING)
+    kept, cleared = client(s), client(s, wait_timeout=0.1)
+    oid = kept.new_oid()
+    tid = commit(kept, (oid, z64, b'x'))
+    cleared.ping()
+    for storage in kept, cleared:
+        assert storage.loadBefore(oid, maxtid) == (b'x', tid, None)
+    cleared._cache.clear()
+    assert cleared.lastTransaction() == tid
+    assert cleared.loadBefore(oid, maxtid) == (b'x', tid, None)
+    cleared._cache.clear()
+    s.kill()
+    wait_for(lambda: not cleared.is_connected())
+    assert kept.loadBefore(oid, maxtid) == (b'x', tid, None)
+    with pytest.raises(ClientDisconnected):
+        cleared.loadBefore(oid, maxtid)
+    with pytest.raises(ClientDisconnected):
+        cleared._cache.clear()

@@ -82,3 +82,7 @@ class Cache(View):
 
     def getLastTid(self):
         return self._storage.lastTransaction()
+
+    def clear(self):
+        """Forget what is in it."""
+        self._storage._forget_cached()
