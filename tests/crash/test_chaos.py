@@ -13,7 +13,7 @@ from chaos_check import check_file
 from zk import ensemble  # noqa: F401
 
 SECONDS = float(os.environ.get('ZKZEO_CHAOS_SECONDS', 18))
-BACK_S = {'ZEO': 8}  # from the moment a server is registered
+BACK_S = {'ZEO': 8, 'zc.zkzeo': 2}  # after the moment a server is registered; ours need 0.1 s, on a busy machine more
 
 
 def report(absences):
@@ -25,7 +25,7 @@ def report(absences):
 
 
 @pytest.mark.timeout(SECONDS + 240)
-@pytest.mark.parametrize('kind', ['ZEO'])
+@pytest.mark.parametrize('kind', ['ZEO', 'zc.zkzeo'])
 def test_chaos(kind, ensemble, programs, tmp_path):  # noqa: F811
     seed = os.environ.get('ZKZEO_CHAOS_SEED') or random.randrange(1 << 32)
     print('seed', seed)
