@@ -3,8 +3,8 @@
   client.py [--quick] [--build DIR] [--rounds N] [--seconds S] [--only ROW,...] [--json FILE]
 
 Every round starts each server once on the same file and measures all rows with both clients, each in a process of
-its own. The limit is bench/zeoload on one connection: a client that does nothing with what it gets. The tables have
-the median of the rounds and, in brackets, the least and the largest; CPU is the client's, per operation.
+its own. The limit is bench/zeoload on one connection: a client that does nothing with what it gets; bench/clientload
+is our client without Python. The tables have the median of the rounds and, in brackets, the least and the largest; CPU is the client's, per operation.
 """
 
 import argparse
@@ -19,14 +19,15 @@ import time
 
 import run
 
+LIMIT, IN_C = 'zeoload', 'clientload'
 OURS, PYTHON = 'zc.zkzeo', 'ZEO.ClientStorage'  # modules with a ClientStorage
-# name, what it says in the table, options of zeoload for its limit
+# name, what it says in the table, options of zeoload for its limit, options of clientload
 ROWS = [
-    ('cold', 'cold loads, one thread', ['--loaders=1']),
-    ('hit', 'hits of the cache', None),
-    ('prefetch', 'prefetch, 1,000 objects at a time', None),
-    ('commit', 'commits of 1 object', ['--committers=1']),
-    ('zodb-cold', 'ZODB objects, cold, through a Connection', None),
+    ('cold', 'cold loads, one thread', ['--loaders=1'], []),
+    ('hit', 'hits of the cache', None, None),
+    ('prefetch', 'prefetch, 1,000 objects at a time', None, None),
+    ('commit', 'commits of 1 object', ['--committers=1'], ['--commits']),
+    ('zodb-cold', 'ZODB objects, cold, through a Connection', None, None),
 ]
 SHOOTOUT = ['add', 'update', 'cold']
 SHOOTOUT_PYTHON = run.ROOT / '.venv-bench' / 'bin' / 'python'
@@ -76,14 +77,26 @@ def call(command, args, timeout, **kw):
     return result.stdout
 
 
+def figures(out):
+    n = out['operations']
+    found = {'rate': n / out['seconds'], 'cpu_us': out['cpu'] / n * 1e6}
+    if 'server_cpu' in out:
+        found['server_cpu_us'] = out['server_cpu'] / n * 1e6
+    return found
+
+
 def measure_client(module, server, row, args, seed):
-    out = json.loads(call(
+    return figures(json.loads(call(
         [sys.executable, run.ROOT / 'bench' / 'client_worker.py', module,
          f'127.0.0.1:{server.port}', row, args.seconds, args.objects, seed, server.process.pid],
-        args, args.seconds + 120, env=environment(args.build)))
-    n = out['operations']
-    return {'rate': n / out['seconds'], 'cpu_us': out['cpu'] / n * 1e6,
-            'server_cpu_us': out['server_cpu'] / n * 1e6}
+        args, args.seconds + 120, env=environment(args.build))))
+
+
+def measure_in_c(server, options, args, seed):
+    return figures(json.loads(call(
+        [args.build / 'bench' / IN_C, *options, f'--objects={args.objects}',
+         f'--seconds={args.seconds}', f'--seed={seed}', f'127.0.0.1:{server.port}'],
+        args, args.seconds + 60)))
 
 
 def measure_limit(server, options, args, seed):
@@ -102,7 +115,7 @@ def measure_shootout(module, server, args, work):
     output.unlink(missing_ok=True)
     processes, values = (1, 1) if args.quick else (2, 3)
     names = [n for n in SHOOTOUT if f'shootout-{n}' in args.only]
-    call([SHOOTOUT_PYTHON, '-m', 'zodbshootout', '--concurrency', 1, '--include-mapping', 'false',
+    call([SHOOTOUT_PYTHON, '-m', 'zodbshootout', '--concurrency', 1, '--fail-fast', '--include-mapping', 'false',
           '--processes', processes, '--values', values, '--warmups', 1, '--output', output,
           configuration, *names], args, 300, env=environment(args.build), cwd=work)
     found = {}
@@ -116,17 +129,18 @@ def measure_shootout(module, server, args, work):
 
 def measure_round(server, modules, data, args, seed):
     """{client: {row: figures}} of one server."""
-    found = {name: {} for name in [*modules, 'zeoload']}
+    found = {name: {} for name in [*modules, IN_C, LIMIT]}
     work = data.path.parent
     data.reset()
     with run.running(server, work):
-        for row, _, limit in ROWS:
+        for row, _, limit, in_c in ROWS:
             if row not in args.only:
                 continue
             for module in modules:
                 found[module][row] = measure_client(module, server, row, args, seed)
             if limit:
-                found['zeoload'][row] = measure_limit(server, limit, args, seed)
+                found[LIMIT][row] = measure_limit(server, limit, args, seed)
+                found[IN_C][row] = measure_in_c(server, in_c, args, seed)
             if args.verbose:
                 print(server.name, row, {
                     c: round(r[row]['rate']) for c, r in found.items() if row in r}, file=sys.stderr)
@@ -159,15 +173,15 @@ def report_rates(results, args):
     for key, what in (('rate', 'operations/s'), ('cpu_us', 'CPU us of the client'),
                       ('server_cpu_us', 'CPU us of the server')):
         lines = []
-        for row, title, _ in ROWS:
+        for row, title, *_ in ROWS:
             if row not in args.only:
                 continue
             for server in results:
-                figures = [results[server].get(c, {}).get(row) for c in (OURS, PYTHON, 'zeoload')]
+                figures = [results[server].get(c, {}).get(row) for c in (OURS, PYTHON, IN_C, LIMIT)]
                 lines.append([title, server, *(run.cell(f, key) for f in figures), run.ratio(*(
                     value(results, server, c, row, key) for c in (OURS, PYTHON)))])
         if lines:
-            run.print_table([what, 'server', OURS, PYTHON, 'zeoload', f'{OURS}/{PYTHON}'], lines)
+            run.print_table([what, 'server', OURS, PYTHON, IN_C, LIMIT, f'{OURS}/{PYTHON}'], lines)
 
 
 def report_shootout(results, args):
@@ -190,7 +204,7 @@ def target_ratio(results, row, what):
         return value(results, 'zkrunzeo', client, row, key)
 
     if 'generator' in what:
-        pair = get(OURS, 'rate'), get('zeoload', 'rate')
+        pair = get(OURS, 'rate'), get(LIMIT, 'rate')
     elif 'CPU' in what:
         pair = get(OURS, 'cpu_us'), get(PYTHON, 'cpu_us')
     elif row.startswith('shootout'):

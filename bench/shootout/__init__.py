@@ -11,6 +11,6 @@ class Client(ZODB.config.ZEOClient):
     def open(self):
         client = importlib.import_module(self.config.module).ClientStorage
         storage = client(self.config.server.address, wait_timeout=30)
-        if not hasattr(storage, '_cache'):
+        if not hasattr(storage._cache, 'clear'):
             raise RuntimeError('zodbshootout cannot clear this cache: "cold" would not be cold')
         return storage
