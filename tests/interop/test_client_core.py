@@ -341,16 +341,36 @@ def test_empty_list_keeps_the_connection(served, tool):
     assert c.state()['generation'] == before
 
 
+def stop(server):
+    server.process.send_signal(signal.SIGSTOP)
+
+    def stopped():
+        with open(f'/proc/{server.pid}/stat') as f:
+            return f.read().rpartition(')')[2].split()[0] == 'T'
+    wait_until('the server stands still', stopped)
+
+
+def unread(port):
+    """Something has come to a connection of the server at this port, which has not read it yet."""
+    with open('/proc/net/tcp') as f:
+        rows = [line.split() for line in f][1:]
+    return any(int(r[1].split(':')[1], 16) == port and r[3] == '01' and
+               int(r[4].split(':')[1], 16) for r in rows)
+
+
 def test_leaves_a_server_that_hangs(server, tool):
     """T78: its node goes, another one is there; what is under way ends."""
     one, two = server(configuration()), server(configuration(name='Other.fs'))
     c = tool(one, options=['-p', 100]).wait()
     c.events.clear()
-    one.process.send_signal(signal.SIGSTOP)
-    c.send('later', 100, '%s:%d' % two.address)  # by another thread, while ping() waits
-    c.answer()
+    stop(one)
+    stop(two)
+    c.ask('addresses', '%s:%d' % two.address)
+    c.send('ping')
+    wait_until('the call is under way', lambda: unread(one.address[1]))
+    two.process.send_signal(signal.SIGCONT)
     with pytest.raises(ToolError) as e:
-        c.ask('ping')
+        c.answer()
     assert e.value.code == CLOSED and 'not listed any more' in e.value.text
     c.event('connected')
     c.wait()

@@ -385,40 +385,6 @@ static void do_addresses(int n, char **word)
 	answer(rc, &e);
 }
 
-struct later {
-	unsigned ms;
-	char text[256];
-};
-
-static void *set_later(void *arg)
-{
-	struct later *l = arg;
-	struct address a;
-	struct err e = ERR_INIT;
-
-	usleep(l->ms * 1000);
-	if (address_parse(l->text, "127.0.0.1", &a, &e) != OK ||
-		client_set_addresses(client, &a, 1, &e) != OK)
-		abort();
-	mem_free(l);
-	return NULL;
-}
-
-/* later MS ADDRESS: as addresses, by another thread */
-static void do_later(int n, char **word)
-{
-	struct later *l = mem_alloc(sizeof(*l));
-	pthread_t thread;
-
-	if (!l)
-		abort();
-	l->ms = (unsigned)strtoul(word[1], NULL, 10);
-	snprintf(l->text, sizeof(l->text), "%s", word[2]);
-	if (pthread_create(&thread, NULL, set_later, l) || pthread_detach(thread))
-		abort();
-	say("ok");
-}
-
 static void do_state(int n, char **word)
 {
 	struct buf key = BUF_INIT(0);
@@ -634,7 +600,6 @@ static const struct {
 	{ "oid", 1, do_oid },
 	{ "wait", 1, do_wait },
 	{ "addresses", 1, do_addresses },
-	{ "later", 3, do_later },
 	{ "state", 1, do_state },
 	{ "info", 1, do_info },
 	{ "ping", 1, do_ping },
