@@ -29,7 +29,7 @@ struct script {
 	struct message message; /* the last one */
 };
 
-static void script_listen(struct script *s)
+static inline void script_listen(struct script *s)
 {
 	struct address a = { .family = ADDRESS_INET, .host = "127.0.0.1" };
 	struct err e = ERR_INIT;
@@ -39,7 +39,7 @@ static void script_listen(struct script *s)
 		fail_msg("%s", e.text);
 }
 
-static void script_hang_up(struct script *s)
+static inline void script_hang_up(struct script *s)
 {
 	if (s->fd >= 0)
 		close(s->fd);
@@ -48,7 +48,7 @@ static void script_hang_up(struct script *s)
 	s->taken = 0;
 }
 
-static void script_close(struct script *s)
+static inline void script_close(struct script *s)
 {
 	script_hang_up(s);
 	listener_close(&s->listener);
@@ -56,7 +56,7 @@ static void script_close(struct script *s)
 	arena_free(&s->arena);
 }
 
-static void script_wait(int fd)
+static inline void script_wait(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 
@@ -64,12 +64,12 @@ static void script_wait(int fd)
 		fail_msg("the client does nothing");
 }
 
-static void script_send(struct script *s, const void *p, size_t n)
+static inline void script_send(struct script *s, const void *p, size_t n)
 {
 	assert_int_equal(send(s->fd, p, n, MSG_NOSIGNAL), (ssize_t)n);
 }
 
-static void script_send_frame(struct script *s, const void *content, size_t n)
+static inline void script_send_frame(struct script *s, const void *content, size_t n)
 {
 	struct buf b = BUF_INIT(0);
 
@@ -80,11 +80,12 @@ static void script_send_frame(struct script *s, const void *content, size_t n)
 }
 
 /* The next frame. False: the client has hung up. */
-static bool script_frame(struct script *s, struct slice *ret)
+static inline bool script_frame(struct script *s, struct slice *ret)
 {
 	size_t need;
 
-	memmove(s->in.data, s->in.data + s->taken, s->in.len - s->taken);
+	if (s->taken)
+		memmove(s->in.data, s->in.data + s->taken, s->in.len - s->taken);
 	s->in.len -= s->taken;
 	s->taken = 0;
 	while (frame_take(buf_slice(&s->in), 1 << 30, ret, &need) != FRAME_WHOLE) {
@@ -102,7 +103,7 @@ static bool script_frame(struct script *s, struct slice *ret)
 	return true;
 }
 
-static void script_expect_end(struct script *s)
+static inline void script_expect_end(struct script *s)
 {
 	struct slice unused;
 
@@ -112,7 +113,7 @@ static void script_expect_end(struct script *s)
 }
 
 /* The next message; its name has to be @name. */
-static const struct message *script_expect(struct script *s, const char *name)
+static inline const struct message *script_expect(struct script *s, const char *name)
 {
 	struct slice content;
 	struct err e = ERR_INIT;
@@ -130,7 +131,7 @@ static const struct message *script_expect(struct script *s, const char *name)
 
 /* --- saying --- */
 
-static void script_reply_begin(struct script *s, struct message_writer *w, struct buf *b,
+static inline void script_reply_begin(struct script *s, struct message_writer *w, struct buf *b,
 	uint64_t id, enum message_flag flag)
 {
 	struct val v = { .type = VAL_INT, .i = (int64_t)id };
@@ -140,7 +141,7 @@ static void script_reply_begin(struct script *s, struct message_writer *w, struc
 	message_reply(w, b, s->encoding, &r, flag);
 }
 
-static void script_say(struct script *s, struct message_writer *w, struct buf *b)
+static inline void script_say(struct script *s, struct message_writer *w, struct buf *b)
 {
 	message_end(w);
 	assert_true(buf_ok(b));
@@ -148,13 +149,13 @@ static void script_say(struct script *s, struct message_writer *w, struct buf *b
 	buf_free(b);
 }
 
-static uint64_t script_id(const struct script *s)
+static inline uint64_t script_id(const struct script *s)
 {
 	assert_int_equal(s->message.id->type, VAL_INT);
 	return (uint64_t)s->message.id->i;
 }
 
-static void script_reply_none(struct script *s, uint64_t id)
+static inline void script_reply_none(struct script *s, uint64_t id)
 {
 	struct message_writer w;
 	struct buf b = BUF_INIT(0);
@@ -164,7 +165,7 @@ static void script_reply_none(struct script *s, uint64_t id)
 	script_say(s, &w, &b);
 }
 
-static void script_reply_tid(struct script *s, uint64_t id, uint64_t tid)
+static inline void script_reply_tid(struct script *s, uint64_t id, uint64_t tid)
 {
 	struct message_writer w;
 	struct buf b = BUF_INIT(0);
@@ -174,7 +175,7 @@ static void script_reply_tid(struct script *s, uint64_t id, uint64_t tid)
 	script_say(s, &w, &b);
 }
 
-static void script_reply_record(
+static inline void script_reply_record(
 	struct script *s, uint64_t id, const char *data, uint64_t serial, uint64_t end_tid)
 {
 	struct message_writer w;
@@ -192,7 +193,8 @@ static void script_reply_record(
 	script_say(s, &w, &b);
 }
 
-static void script_reply_error(struct script *s, uint64_t id, const char *name, const char *text)
+static inline void script_reply_error(
+	struct script *s, uint64_t id, const char *name, const char *text)
 {
 	struct message_writer w;
 	struct buf b = BUF_INIT(0);
@@ -202,7 +204,7 @@ static void script_reply_error(struct script *s, uint64_t id, const char *name, 
 	script_say(s, &w, &b);
 }
 
-static void script_invalidate(struct script *s, uint64_t tid, uint64_t oid)
+static inline void script_invalidate(struct script *s, uint64_t tid, uint64_t oid)
 {
 	struct message_writer w;
 	struct buf b = BUF_INIT(0);
@@ -217,7 +219,7 @@ static void script_invalidate(struct script *s, uint64_t tid, uint64_t oid)
 	script_say(s, &w, &b);
 }
 
-static void script_reply_info(struct script *s, uint64_t id)
+static inline void script_reply_info(struct script *s, uint64_t id)
 {
 	struct message_writer w;
 	struct buf b = BUF_INIT(0);
@@ -232,7 +234,7 @@ static void script_reply_info(struct script *s, uint64_t id)
 
 /* --- what every connection begins with --- */
 
-static void script_accept(struct script *s, enum encoding encoding)
+static inline void script_accept(struct script *s, enum encoding encoding)
 {
 	script_hang_up(s);
 	script_wait(s->listener.fds[0]);
@@ -242,7 +244,7 @@ static void script_accept(struct script *s, enum encoding encoding)
 }
 
 /* Up to the client's register(), which is not answered yet; its id. */
-static uint64_t script_greet(struct script *s, enum encoding encoding)
+static inline uint64_t script_greet(struct script *s, enum encoding encoding)
 {
 	const char *hello = encoding == ENC_PICKLE ? "Z5" : "M5";
 	struct slice frame;
@@ -256,7 +258,7 @@ static uint64_t script_greet(struct script *s, enum encoding encoding)
 }
 
 /* To the end, for a client without anything in its cache. */
-static void script_serve(struct script *s, enum encoding encoding, uint64_t tid)
+static inline void script_serve(struct script *s, enum encoding encoding, uint64_t tid)
 {
 	script_reply_tid(s, script_greet(s, encoding), tid);
 	script_expect(s, "get_info");
