@@ -98,7 +98,7 @@ static int say_records(struct client_txn *up, const struct txn *t, struct err *e
 	for (size_t i = 0; i < t->n_recs && rc == OK; i++) {
 		const struct txn_rec *rec = &t->recs[i];
 
-		if (!rec->dropped && !rec->blob)
+		if (!rec->dropped && !(rec->op == TXN_STORE && fan_blobs_has(t, rec)))
 			rc = say_record(up, t, rec, &scratch, e);
 	}
 	buf_free(&scratch);
@@ -225,20 +225,27 @@ static int prepare_publication(struct fan_txn *ft, const struct vote_req *v, str
 	return OK;
 }
 
-static int vote_on(struct fan_txn *ft, struct vote_req *v, struct client_txn *up,
+static int vote_on(struct fan_txn *ft, struct vote_req *v, struct upstream *up,
 	struct client_failure *failure, struct err *e)
 {
-	int rc = say_records(up, v->txn, e);
+	int rc = say_records(up->txn, v->txn, e);
 
 	if (rc == OK)
-		rc = fan_blobs_say(ft->f, up, v->txn, e);
+		rc = fan_blobs_say(ft->f, &up->blobs, up->txn, v->txn, e);
 	if (rc == OK)
-		rc = ask(v, up, failure, e);
+		rc = ask(v, up->txn, failure, e);
 	if (rc == OK)
-		rc = take_resolved(v, up, e);
+		rc = take_resolved(v, up->txn, e);
 	if (rc == OK)
 		rc = prepare_publication(ft, v, e);
 	return rc;
+}
+
+static void give_up(struct fanout *f, struct upstream *up)
+{
+	client_txn_abort(up->txn, ABORT_MS);
+	fan_blobs_aborted(f, &up->blobs);
+	mem_free(up);
 }
 
 static int vote_upstream(
@@ -255,13 +262,12 @@ static int vote_upstream(
 	if (rc == OK)
 		rc = begin(ft->f, v->txn, &up->txn, e);
 	if (rc == OK)
-		rc = vote_on(ft, v, up->txn, failure, e);
+		rc = vote_on(ft, v, up, failure, e);
 	if (rc == OK) {
 		ft->up = up;
 		return OK;
 	}
-	client_txn_abort(up->txn, ABORT_MS);
-	mem_free(up);
+	give_up(ft->f, up);
 	return rc;
 }
 
@@ -373,6 +379,10 @@ static void finish(struct fan_txn *ft)
 	atomic_store(&ft->f->in_finish, true);
 	rc = client_txn_finish(up->txn, told, ft, &tid, &failure, &e);
 	atomic_store(&ft->f->in_finish, false);
+	if (rc == OK)
+		fan_blobs_finished(ft->f, &up->blobs, tid);
+	else
+		fan_blobs_aborted(ft->f, &up->blobs);
 	mem_free(up);
 	if (rc == ERR_CLOSED)
 		say_unknown(&e);
@@ -415,8 +425,7 @@ bool fan_commit_next(struct fanout *f)
 		return false;
 	pthread_mutex_unlock(&f->lock);
 	if (up) {
-		client_txn_abort(up->txn, ABORT_MS);
-		mem_free(up);
+		give_up(f, up);
 	} else {
 		finish(ft);
 	}

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "base/arena.h"
+#include "client/blobs.h"
 #include "client/commit.h"
 #include "fanout/fanout.h"
 
@@ -51,6 +52,7 @@ enum fan_feature {
 struct upstream {
 	struct upstream *next;
 	struct client_txn *txn;
+	struct blobs_txn blobs;
 };
 
 struct fanout {
@@ -75,8 +77,7 @@ struct fanout {
 	pthread_mutex_t publish_lock; /* one publishes at a time */
 	uint64_t
 		real_last; /* the last tid that was told of; the chain may be ahead by some (T45) */
-	bool gap;          /* the next publication is one (F3); under publish_lock, as verifying */
-	bool verifying;    /* what comes is of the time without a connection */
+	bool gap;          /* the next publication is one (F3); under publish_lock */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* L; state, what the thread has to do, stopping */
@@ -226,11 +227,16 @@ bool fan_commit_next(struct fanout *f);
 
 /* ---- blobs.c ---- */
 
+/** The client is there, and has no addresses yet. */
 MUST_CHECK int fan_blobs_open(struct fanout *f, const struct fanout_options *o, struct err *e);
 void fan_blobs_close(struct fanout *f);
-/** Say the transaction's blobs: those are stored after everything else. On the pool. */
-MUST_CHECK int fan_blobs_say(
-	struct fanout *f, struct client_txn *up, const struct txn *t, struct err *e);
+/** Is there a blob of its object? Then what it says is said with that. */
+bool fan_blobs_has(const struct txn *t, const struct txn_rec *rec);
+/** Say the transaction's blobs: the server stores them after everything else. On the pool. */
+MUST_CHECK int fan_blobs_say(struct fanout *f, struct blobs_txn *bt, struct client_txn *up,
+	const struct txn *t, struct err *e);
+void fan_blobs_finished(struct fanout *f, struct blobs_txn *bt, uint64_t tid);
+void fan_blobs_aborted(struct fanout *f, struct blobs_txn *bt);
 void fan_open_blob(struct storage *s, struct blob_req *r);
 
 void fan_history(struct storage *s, struct history_req *r);

@@ -37,9 +37,9 @@ static void destroy(struct fanout *f)
 	if (f->client)
 		client_shut(f->client); /* nobody waits for the server any more */
 	link_end(f);
+	fan_blobs_close(f);
 	client_close(f->client);
 	tls_context_free(f->tls);
-	fan_blobs_close(f);
 	pubchain_close(&f->pubs);
 	info_free(f);
 	pthread_cond_destroy(&f->changed);
@@ -68,6 +68,7 @@ static const struct storage_ops ops = {
 	.changes = fan_changes,
 	.pack = fan_pack,
 	.pack_stop = fan_stop,
+	.open_blob = fan_open_blob,
 	.ask_oids = fan_ask_oids,
 	.has_oid = fan_has_oid,
 	.info = fan_info,
@@ -122,7 +123,6 @@ static struct fanout *new_fanout(const struct fanout_options *o)
 	f->wait_ms = o->client.wait_timeout_ms;
 	f->finishing_end = &f->finishing;
 	f->aborting_end = &f->aborting;
-	f->verifying = true;
 	f->stop_us = UINT64_MAX;
 	atomic_store(&f->probe, OID_NONE);
 	f->storage.ops = &ops;
@@ -144,6 +144,8 @@ static int connect(struct fanout *f, const struct fanout_options *o, struct err 
 	link_events(f, &c.events);
 	rc = client_open(&c, NULL, 0, &f->client, e);
 	if (rc == OK)
+		rc = fan_blobs_open(f, o, e);
+	if (rc == OK)
 		rc = link_start(f, e);
 	if (rc == OK && f->finder)
 		rc = finder_attach(f->finder, f->client, e);
@@ -164,9 +166,7 @@ int fanout_open(const struct fanout_options *o, struct storage **ret, struct err
 	}
 	f->finder = o->finder;
 	f->tls = o->client.tls;
-	rc = fan_blobs_open(f, o, e);
-	if (rc == OK)
-		rc = connect(f, o, e);
+	rc = connect(f, o, e);
 	if (rc == OK && o->wait)
 		rc = link_wait(f, f->wait_ms, o->stop, o->stop_arg, e);
 	if (rc == OK)

@@ -92,7 +92,7 @@ static void on_invalidate(void *arg, uint64_t tid, const uint64_t *oids, size_t 
 		publication_free(p);
 	} else if (p) {
 		p->tid = tid;
-		p->kind = f->verifying ? PUBLICATION_CATCH_UP : PUBLICATION_TXN;
+		p->kind = client_is_connected(f->client) ? PUBLICATION_TXN : PUBLICATION_CATCH_UP;
 		memcpy(p->oids, oids, n * sizeof(oids[0]));
 		publish(f, p);
 	} else {
@@ -117,7 +117,6 @@ static bool catch_up(struct fanout *f, uint64_t tid)
 	uint64_t last;
 
 	pthread_mutex_lock(&f->publish_lock);
-	f->verifying = false;
 	last = f->real_last;
 	if (tid > last)
 		p = publication_new(0);
@@ -201,9 +200,6 @@ static void on_disconnected(void *arg)
 {
 	struct fanout *f = arg;
 
-	pthread_mutex_lock(&f->publish_lock);
-	f->verifying = true;
-	pthread_mutex_unlock(&f->publish_lock);
 	pthread_mutex_lock(&f->lock);
 	f->state = FAN_AWAY;
 	f->leave = false;
@@ -257,13 +253,17 @@ static int ask(struct fanout *f, uint64_t oid)
 
 static void probe(struct fanout *f)
 {
-	uint64_t generation = client_generation(f->client);
 	uint64_t oid = random_probe();
-	int rc;
+	struct err e = ERR_INIT;
+	uint64_t generation;
+	int rc =
+		client_wait(f->client, f->wait_ms, &e); /* it was just about to let calls through */
 
+	generation = client_generation(f->client);
 	atomic_store(&f->probe_came, false);
 	atomic_store(&f->probe, oid);
-	rc = ask(f, oid);
+	if (rc == OK)
+		rc = ask(f, oid);
 	atomic_store(&f->probe, OID_NONE);
 	pthread_mutex_lock(&f->lock);
 	if (f->state == FAN_PROBING && generation == client_generation(f->client)) {

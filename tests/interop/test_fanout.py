@@ -10,6 +10,7 @@ import time
 import pytest
 import transaction
 import ZEO
+import ZODB.blob
 import ZODB.POSException
 from persistent.mapping import PersistentMapping
 
@@ -191,8 +192,9 @@ def test_interfaces_are_those_of_python(server, python_server):
     theirs = python_server(PYTHON_FANOUT % text(base.address))
     ours = server(fanout_configuration(base.address))
     with Wire(ours.address) as w, Wire(theirs.address) as right:
-        expected = [i for i in right.call('get_info')['interfaces'] if i[1] != 'IBlobStorage']
-        assert list(w.call('get_info')['interfaces']) == expected
+        expected = right.call('get_info')['interfaces']
+        assert [i for i in w.call('get_info')['interfaces']] == [
+            i for i in expected if i[1] != 'IBlobStorage']
 
 
 def iterate(w, start, stop):
@@ -590,6 +592,71 @@ def test_changes_of_a_demostorage_cannot_be(server):
     demo.start(wait=False)
     assert demo.process.wait(20) == 1
     assert "cannot be another server's" in demo.text()
+
+
+# --- blobs ---
+
+BLOBS = '<zeo>\n  address {address}\n</zeo>\n<filestorage 1>\n  path {dir}/Data.fs\n  blob-dir {dir}/blobs\n</filestorage>\n'
+BLOB_FANOUT = ('<zeo>\n  address {address}\n  %s\n</zeo>\n<zeoclient 1>\n  server %s\n  blob-dir {dir}/%s\n'
+               '</zeoclient>\n')
+
+
+def read_blob(db, key):
+    with db.transaction() as c:
+        with c.root()[key].open() as f:
+            return f.read()
+
+
+def test_blobs(server, upstream, opened, tmp_path):
+    """Two levels of fan-out; each end stores, the other one reads."""
+    base = upstream(BLOBS)
+    middle = server(BLOB_FANOUT % ('', text(base.address), 'middle'))
+    last = server(BLOB_FANOUT % ('', text(middle.address), 'last'))
+    dbs = [opened(ZEO.DB(s.address, blob_dir=str(tmp_path / f'client{i}')))
+           for i, s in enumerate((base, middle, last))]
+    contents = [random.Random(i).randbytes(1 + 700_000 * i) for i in range(3)]
+    for i, db in enumerate(dbs):
+        with db.transaction() as c:
+            c.root()[i] = ZODB.blob.Blob(contents[i])
+            c.root()[f'again {i}'] = ZODB.blob.Blob(contents[i] * 2)
+        for other in dbs:
+            wait_until(f'blob {i}', lambda: i in _root(other))
+            assert read_blob(other, i) == contents[i]
+            assert read_blob(other, f'again {i}') == contents[i] * 2
+    with Wire(last.address) as w:
+        info = w.call('get_info')
+        assert ('ZODB.interfaces', 'IBlobStorage') in [tuple(i) for i in info['interfaces']]
+        with pytest.raises(WireError) as e:
+            w.call('sendBlob', p64(1), p64(1))
+        assert e.value.name == 'ZODB.POSException.POSKeyError'
+    # nothing is left of what was on its way
+    assert last.stop() == 0
+    assert middle.stop() == 0
+    for folder in ('middle', 'last'):
+        assert list((tmp_path / folder / 'tmp').iterdir()) == []
+
+
+def test_blob_of_a_conflict(server, opened, tmp_path):
+    """A vote that leaves a conflict to the client keeps the blob for the next one."""
+    leave = 'client-conflict-resolution true'
+    base = server(BLOBS.replace('</zeo>', f'  {leave}\n</zeo>'))
+    fanout = server(BLOB_FANOUT % (leave, text(base.address), 'cache'))
+    with Wire(fanout.address) as w:
+        t1 = w.commit([(p64(1), Z64, b'1')])
+        t2 = w.commit([(p64(1), t1, b'2')])
+        id = next(w.ids)
+        w.begin(id, [(p64(1), t1, b'mine'), (p64(5), Z64, b'blob')])
+        w.send_async(('storeBlobStart',), ('storeBlobChunk', b'x' * 1000),
+                     ('storeBlobEnd', p64(5), Z64, b'blob', id))
+        assert [c['oid'] for c in w.call('vote', id)] == [p64(1)]
+        w.send_async(('storea', p64(1), t2, b'merged', id))
+        w.call('vote', id)
+        tid = w.call('tpc_finish', id)
+    with Wire(base.address) as w:
+        assert w.call('loadBefore', p64(5), MAX_TID) == (b'blob', tid, None)
+        w.call('sendBlob', p64(5), tid)
+        chunks = [args[2] for _, _, name, args in w.events if name == 'receiveBlobChunk']
+        assert b''.join(chunks) == b'x' * 1000
 
 
 # --- servers that move ---

@@ -14,7 +14,7 @@ import ZEO.tests.testZEO
 import ZEO.tests.testZEO2
 from ZEO.tests import forker
 
-from .excluded import EXCLUDED, NO_SERVER
+from .excluded import EXAMPLES, EXCLUDED, NO_SERVER
 
 SUITES = (
     ZEO.tests.testZEO.test_suite,
@@ -107,6 +107,16 @@ def _unused_name(name, entries):
     return next(n for n in names if n not in entries)
 
 
+def _without_examples(test, name):
+    """Take out the one example that EXAMPLES names."""
+    part = EXAMPLES.get(name)
+    if part:
+        examples = test._dt_test.examples
+        left = [e for e in examples if part not in e.source]
+        assert len(left) == len(examples) - 1, name
+        test._dt_test.examples = left
+
+
 def collect():
     """({name: a test, or the reason why it is excluded}, names in the tables that name nothing).
 
@@ -122,6 +132,7 @@ def collect():
         full = f'{cls}.{method}'.rstrip('.')
         found = next((n for n in (cls, full, f'*.{method}') if n in reasons), None)
         unused.discard(found)
+        _without_examples(test, cls)
         if found is None:
             entries[_unused_name(full, entries)] = test
         elif reasons[found]:
