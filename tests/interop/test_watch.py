@@ -307,7 +307,7 @@ def test_programs_do_not_inherit_the_connection(ensemble, watch):
 
 
 def test_closed_at_once(ensemble, watch):
-    """Whatever is under way when it is closed."""
+    """T34: whatever is under way when it is closed."""
     w = watch('/demo')
     for i in range(20):
         w.say('close').say('open').wait_for('opened', i + 2)

@@ -306,6 +306,7 @@ def test_callbacks_that_raise(ensemble, zk, calls, caplog):
 
 
 def test_callbacks_may_ask_zookeeper(ensemble, zk, calls):
+    """T34"""
     made = []
 
     @zk.children('/fooservice')
@@ -774,6 +775,7 @@ def test_nodes(ensemble, zk):
 
 
 def test_empty_data(ensemble, zk):
+    """T37"""
     zk.create('/n')
     assert zk.get('/n')[0] == b'' == ensemble.client.get('/n')[0]
     zk.set('/n', b'')
@@ -897,6 +899,22 @@ def test_child_process(ensemble, zk):
     ensemble.client.create('/fooservice/providers/h:2')
     wait_for('the parent is told', lambda: list(children) == ['h:1', 'h:2'])
     assert zk.session_id
+
+
+def test_without_kazoo(ensemble, zk):
+    result = run('''if True:
+        import sys
+        sys.modules['kazoo'] = None
+        import zc.zk
+        zk = zc.zk.ZooKeeper(sys.argv[1])
+        try:
+            zk.get('/nothing')
+        except zc.zk.NoNodeError as e:
+            print(e, type(e).__mro__[1:3])
+    ''', ensemble.connection)
+    assert result.stderr == ''
+    assert result.stdout == ("the path '/nothing' does not exist (<class "
+                             "'zc.zkzeo._zookeeper_errors.ZookeeperError'>, <class 'Exception'>)\n")
 
 
 def test_interrupted():

@@ -163,6 +163,7 @@ static void each_change_is_told(void **state)
 	finder_close(f);
 }
 
+/* T38: the client is told, and keeps what works. */
 static void path_that_goes_is_empty(void **state)
 {
 	struct finder *f;
