@@ -294,7 +294,7 @@ static void do_blob(int n, char **word)
 /* All that is read of it, as FNV-1a. */
 static uint64_t digest(int fd, uint64_t *ret_size)
 {
-	static uint8_t part[1 << 16];
+	uint8_t part[1 << 14];
 	uint64_t h = UINT64_C(14695981039346656037);
 	struct err e;
 	size_t got = 1;
