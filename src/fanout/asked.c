@@ -381,6 +381,12 @@ static int start_pack(struct op *op, struct err *e)
 	return op_call(op, "pack", args, 2, e);
 }
 
+static void free_op(void *kept)
+{
+	op_free(kept);
+}
+
+/* Whoever asked answers later, on another thread perhaps. */
 static void pack_answered(struct op *op)
 {
 	struct pack_req *r = op->req;
@@ -390,8 +396,9 @@ static void pack_answered(struct op *op)
 		r->err = op->err;
 		r->raised = raised_val(&op->raised);
 	}
+	r->kept = op;
+	r->free_kept = free_op;
 	r->done(r);
-	op_free(op);
 }
 
 void fan_pack(struct storage *s, struct pack_req *r)

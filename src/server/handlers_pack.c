@@ -79,6 +79,13 @@ static void answer(struct pack_op *op)
 		reply_failure(&op->request, req->rc, &req->err, OID_ROOT);
 }
 
+static void op_free(struct pack_op *op)
+{
+	if (op->req.kept)
+		op->req.free_kept(op->req.kept);
+	mem_free(op);
+}
+
 static void on_done(struct hub *h, struct hub_msg *m)
 {
 	struct pack_op *op = CONTAINER_OF(m, struct pack_op, msg);
@@ -87,7 +94,7 @@ static void on_done(struct hub *h, struct hub_msg *m)
 	(void)h;
 	if (session_alive(s))
 		answer(op);
-	mem_free(op);
+	op_free(op);
 	session_load_ended(s);
 }
 
@@ -103,7 +110,7 @@ static void pack_done(struct pack_req *req)
 		log_emit(LOG_ERROR, SERVER_LOGGER, "(%s) ('%s') pack(time=%s) failed: %s",
 			op->label, op->storage, op->time, req->err.text);
 	if (!op->hub) {
-		mem_free(op);
+		op_free(op);
 		return;
 	}
 	op->msg.run = on_done;

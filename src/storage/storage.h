@@ -195,8 +195,11 @@ struct pack_req {
 			* a reference to an object that is not there (see oid), ERR_NOSPC ... */
 	uint64_t oid;
 	struct err err;
-	const struct val *raised; /* as load_req's */
-	struct storage *storage;  /* the storage's own, while under way */
+	const struct val *raised; /* as load_req's, but part of what is kept */
+	/* What the storage keeps with it until the caller calls this; NULL: nothing. */
+	void *kept;
+	void (*free_kept)(void *kept);
+	struct storage *storage; /* the storage's own, while under way */
 };
 
 /** How far a pack is; for people. */

@@ -339,6 +339,9 @@ static void inner_packed(struct pack_req *in)
 	r->rc = in->rc;
 	r->oid = in->oid;
 	r->err = in->err;
+	r->raised = in->raised;
+	r->kept = in->kept;
+	r->free_kept = in->free_kept;
 	if (r->rc != OK) {
 		mem_free(bp);
 		r->done(r);
