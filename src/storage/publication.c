@@ -224,6 +224,16 @@ void pub_cursor_detach(struct pubchain *c, struct pub_cursor *cur)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* The oldest of those that are wanted; older ones wait for a cursor. Called with the lock held. */
+static struct publication *oldest_wanted(struct pubchain *c)
+{
+	struct publication *p = c->oldest;
+
+	for (uint32_t n = c->n_kept; n > c->keep && n > 1; n--)
+		p = next_of(p);
+	return p;
+}
+
 bool pubchain_since(struct pubchain *c, struct pub_cursor *cur, uint64_t tid,
 	void (*add)(void *ctx, uint64_t oid), void *ctx, uint64_t *ret_tid)
 {
@@ -232,7 +242,7 @@ bool pubchain_since(struct pubchain *c, struct pub_cursor *cur, uint64_t tid,
 	bool reaches;
 
 	pthread_mutex_lock(&c->lock);
-	reaches = c->oldest->tid <= tid;
+	reaches = oldest_wanted(c)->tid <= tid;
 	for (p = c->oldest; reaches; p = next_of(p)) {
 		if (p->tid > tid && p->kind == PUBLICATION_GAP)
 			reaches = false;
