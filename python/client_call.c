@@ -3,6 +3,7 @@
 
 #include "args.h"
 #include "base/arena.h"
+#include "client/cache.h"
 #include "errors.h"
 #include "values.h"
 
@@ -173,6 +174,20 @@ PyObject *client_m_sync(PyObject *self, PyObject *unused)
 	if (o->server_sync)
 		return wait_for(o, client_ping);
 	Py_RETURN_NONE;
+}
+
+/* What the cache holds and did: a dict. */
+PyObject *client_m_cache_stats(PyObject *self, PyObject *unused)
+{
+	struct client *c = client_peek((struct client_object *)self);
+	struct cache_stats s;
+	if (!c)
+		return NULL;
+	client_cache_stats(c, &s);
+	return Py_BuildValue("{sKsKsKsKsKsKsK}", "hits", (unsigned long long)s.hits, "misses",
+		(unsigned long long)s.misses, "stores", (unsigned long long)s.stores, "evictions",
+		(unsigned long long)s.evictions, "entries", (unsigned long long)s.entries, "used",
+		(unsigned long long)s.used_bytes, "size", (unsigned long long)s.size_bytes);
 }
 
 /* What get_info() and info() have said, encoded, or None. */

@@ -87,6 +87,7 @@ PyObject *client_m_ping(PyObject *self, PyObject *unused);
 PyObject *client_m_forget_cached(PyObject *self, PyObject *unused);
 PyObject *client_m_sync(PyObject *self, PyObject *unused);
 PyObject *client_m_info(PyObject *self, PyObject *unused);
+PyObject *client_m_cache_stats(PyObject *self, PyObject *unused);
 /* client_commit.c */
 fast_method client_m_tpc_begin, client_m_store, client_m_check, client_m_delete, client_m_restore,
 	client_m_undo, client_m_tpc_vote, client_m_tpc_finish, client_m_tpc_abort;

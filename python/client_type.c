@@ -464,6 +464,7 @@ static PyMethodDef client_methods[] = {
 	{ "_set_addresses", client_m_set_addresses, METH_O, NULL },
 	{ "_wait_connected", client_m_wait, METH_O, NULL },
 	{ "_close", client_m_close, METH_NOARGS, NULL },
+	{ "_cache_stats", client_m_cache_stats, METH_NOARGS, NULL },
 	{ "_raw_info", client_m_info, METH_NOARGS, NULL },
 	FAST("_raw_call", client_m_raw_call,
 		"(answer, encoding) of a call; the arguments are a tuple."),

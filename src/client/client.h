@@ -31,6 +31,7 @@
 #include "codec/val.h"
 #include "storage/resolver.h"
 
+struct cache_stats;
 struct client;
 struct tls_context;
 
@@ -125,6 +126,8 @@ MUST_CHECK int client_info(
 	const struct client *c, struct buf *out, enum encoding *ret, struct err *e);
 /** "Z5" or "M5" of the connection, NUL-terminated; "" when never connected. */
 void client_protocol(const struct client *c, char out[4]);
+/** What the cache holds and did; all zeros without one. */
+void client_cache_stats(const struct client *c, struct cache_stats *ret);
 /** How the last verification of the cache went, for tests and the log: "Cache up to date" ... */
 const char *client_verify_result(const struct client *c);
 

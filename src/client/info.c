@@ -82,3 +82,10 @@ int client_info(const struct client *c, struct buf *out, enum encoding *ret, str
 	pthread_mutex_unlock(lock);
 	return buf_ok(out) ? OK : err_set(e, ERR_NOMEM, "no memory for the server's info");
 }
+
+void client_cache_stats(const struct client *c, struct cache_stats *ret)
+{
+	*ret = (struct cache_stats){ 0 };
+	if (c->cache && client_check_fork(c, NULL) == OK)
+		cache_stats(c->cache, ret);
+}

@@ -32,7 +32,7 @@ def _text(address):
 
 
 def _log(level, name, text):
-    logging.getLogger(name).log(level, '%s', text)
+    logging.getLogger(name).log(level, text)
 
 
 def client(zookeeper_connection_string, path, *args,

@@ -222,7 +222,7 @@ class ClientStorage(_zkzeo.Client, ConflictResolvingStorage):
         ZODB.event.notify(StaleCache(self))
 
     def _log(self, level, name, text):
-        logging.getLogger(name).log(level, '%s', text)
+        logging.getLogger(name).log(level, text)
 
     def invalidateCache(self):
         """Anything may have changed."""
@@ -333,6 +333,17 @@ class ClientStorage(_zkzeo.Client, ConflictResolvingStorage):
         if self.fshelper is None:
             raise Unsupported('No blob cache directory is configured.')
         return self.fshelper.temp_dir
+
+    def loadBlob(self, oid, serial):
+        """The file of a blob, downloaded if it is not there."""
+        try:
+            return super().loadBlob(oid, serial)
+        except ClientDisconnected:
+            # what is there is there also when the storage is closed
+            path = self.fshelper and self.fshelper.getBlobFilename(oid, serial)
+            if path and os.path.exists(path):
+                return path
+            raise
 
     def openCommittedBlobFile(self, oid, serial, blob=None):
         """The file of a blob, opened for reading."""

@@ -80,6 +80,13 @@ class Cache(View):
     def maxsize(self):
         return self._storage._cache_size
 
+    def __len__(self):
+        return self._storage._cache_stats()['entries']
+
+    def stats(self):
+        """What it holds and did: hits, misses, stores, evictions, entries, used, size."""
+        return self._storage._cache_stats()
+
     def getLastTid(self):
         return self._storage.lastTransaction()
 
