@@ -4,12 +4,13 @@ import unittest
 
 import pytest
 from zeo_package.cases import collect
+from zeo_package.excluded import EXCLUDED
 from zeo_package.forker import Forker, ServerError
 
 # Python's client, when it is closed in the middle of a call.
 pytestmark = pytest.mark.filterwarnings('ignore:coroutine .* was never awaited:RuntimeWarning')
 
-ENTRIES, UNUSED = collect()
+ENTRIES, UNUSED = collect(EXCLUDED)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import ZEO.tests.testZEO
 import ZEO.tests.testZEO2
 from ZEO.tests import forker
 
-from .excluded import EXAMPLES, EXCLUDED, NO_SERVER
+from .excluded import EXAMPLES, NO_SERVER
 
 SUITES = (
     ZEO.tests.testZEO.test_suite,
@@ -91,13 +91,14 @@ def _names(test):
     return type(test).__name__, test.id().rsplit('.', 1)[-1]
 
 
-def _reasons():
+def _reasons(tables):
     """{name: reason}, no reason for those that are left out; a name stands in the tables once."""
     reasons = dict.fromkeys(NO_SERVER)
-    for reason, names in EXCLUDED.items():
-        for name in names:
-            assert name not in reasons, name
-            reasons[name] = reason
+    for table in tables:
+        for reason, names in table.items():
+            for name in names:
+                assert name not in reasons, name
+                reasons[name] = reason
     return reasons
 
 
@@ -117,14 +118,14 @@ def _without_examples(test, name):
         test._dt_test.examples = left
 
 
-def collect():
+def collect(*tables):
     """({name: a test, or the reason why it is excluded}, names in the tables that name nothing).
 
     A class that is excluded as a whole is one entry.
     """
     tests = [t for suite in SUITES for t in _flat(suite())]
     tests += [t for cls in CLASSES for t in _of_class(cls)]
-    reasons = _reasons()
+    reasons = _reasons(tables)
     unused = set(reasons)
     entries = {}
     for test in tests:

@@ -52,3 +52,43 @@ NO_SERVER = (
     'testblob.lp440234_Setting__p_changed_of_a_Blob_w_no_uncomitted_changes_is_noop',
     'zdoptions_test',
 )
+
+# With our client in place of the package's.
+
+INSIDE = "looks into what Python's client is made of: its loop, its thread, its buffer, its cache"
+NEWER = ('T30: a cache that is newer than the server is dropped, and the client goes on; '
+         "Python's stays away from the server")
+SIZE = 'a cache of a few hundred bytes is made as large as is needed'
+REPLACES = 'replaces functions of ZODB.blob that the client in C has no use for'
+BYTES = 'stores a record that is no bytes object'
+
+CLIENT_EXCLUDED = {
+    INSIDE: (
+        '*.checkBadMessage1',
+        '*.checkBadMessage2',
+        'IExternalGC_test',
+        'ZRPCConnectionTests.checkCatastrophicClientLoopFailure',
+        'ZRPCConnectionTests.checkConnectionInvalidationOnReconnect',
+        'testZEO.client_asyncore_thread_has_name',
+        'testZEO.invalidate_client_cache_entry_on_server_commit_error',
+        'testZEO.tpc_finish_error',
+        'zeo-fan-out_test',
+    ),
+    NEWER: (
+        '*.checkCheckForOutOfDateServer',
+        'testZEO.client_has_newer_data_than_server',
+    ),
+    SIZE: (
+        '*.checkDisconnectedCacheFails',
+    ),
+    REPLACES: (
+        'testblob.commit_from_wrong_partition',
+    ),
+    BYTES: (
+        '*.checkTransactionBufferCleanup',
+    ),
+}
+
+PYTHON_SERVER_EXCLUDED = {
+    ROOT: EXCLUDED[ROOT],
+}
