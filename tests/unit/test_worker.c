@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "net/listen.h"
+#include "server/acceptor.h"
 #include "server/server.h"
 #include "server/session.h"
 #include "server/worker.h"
@@ -187,6 +190,83 @@ static void test_a_file_that_became_shorter(void **state)
 		"64536 more bytes were expected");
 }
 
+enum { WORKERS = 3, CLIENTS = 7 * WORKERS + 1 };
+
+/* Of the sockets of this process that are bound to @port and connected: how many, and do all of them send at once? */
+static int count_accepted(in_port_t port, bool *ret_no_delay)
+{
+	int found = 0;
+
+	*ret_no_delay = true;
+	for (int fd = 3; fd < 1024; fd++) {
+		struct sockaddr_in a = { 0 };
+		socklen_t n = sizeof(a);
+		int on = 0;
+
+		if (getsockname(fd, (struct sockaddr *)&a, &n) != 0 || a.sin_port != port)
+			continue;
+		n = sizeof(a);
+		if (getpeername(fd, (struct sockaddr *)&a, &n) != 0)
+			continue; /* the listener */
+		n = sizeof(on);
+		assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &n), 0);
+		*ret_no_delay &= on != 0;
+		found++;
+	}
+	return found;
+}
+
+static void test_connections_are_handed_out_evenly(void **state)
+{
+	struct server_options o = { .transaction_timeout_text = "0" };
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct listener listener = { .n_fds = 1 };
+	struct worker workers[WORKERS];
+	struct server server;
+	struct acceptor acceptor;
+	struct err e = ERR_INIT;
+	socklen_t n = sizeof(a);
+	int clients[CLIENTS];
+	unsigned all = 0;
+	bool no_delay;
+
+	assert_int_equal(server_init(&server, &o, &clock_system, NULL, NULL, 0, &e), OK);
+	for (int i = 0; i < WORKERS; i++)
+		assert_int_equal(worker_init(&workers[i], &server, NULL, &e), OK);
+	listener.fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(bind(listener.fds[0], (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(listener.fds[0], CLIENTS), 0);
+	assert_int_equal(getsockname(listener.fds[0], (struct sockaddr *)&a, &n), 0);
+	assert_int_equal(acceptor_start(&acceptor, &listener, workers, WORKERS, &e), OK);
+	for (int i = 0; i < CLIENTS; i++) {
+		clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(clients[i], (struct sockaddr *)&a, sizeof(a)), 0);
+	}
+	while (all < CLIENTS) {
+		all = 0;
+		for (int i = 0; i < WORKERS; i++)
+			all += atomic_load(&workers[i].n_conns);
+		usleep(1000);
+	}
+	acceptor_stop(&acceptor);
+	for (int i = 0; i < WORKERS; i++)
+		assert_in_range(atomic_load(&workers[i].n_conns), 7, 8);
+	assert_int_equal(count_accepted(a.sin_port, &no_delay), CLIENTS);
+	assert_true(no_delay);
+	for (int i = 0; i < CLIENTS; i++)
+		close(clients[i]);
+	for (int i = 0; i < WORKERS; i++) {
+		/* takes its connections, and sees them go */
+		do
+			uv_run(&workers[i].loop.uv, UV_RUN_NOWAIT);
+		while (atomic_load(&workers[i].n_conns));
+		uv_run(&workers[i].loop.uv, UV_RUN_NOWAIT);
+		worker_fini(&workers[i]);
+	}
+	server_fini(&server);
+	close(listener.fds[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +274,7 @@ int main(void)
 			test_a_stream_gives_way, fixture_open, fixture_close),
 		cmocka_unit_test_setup_teardown(
 			test_a_file_that_became_shorter, fixture_open, fixture_close),
+		cmocka_unit_test(test_connections_are_handed_out_evenly),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
