@@ -5,11 +5,11 @@ import contextlib
 import http.client
 import re
 import signal
+import socket
 import subprocess
 import urllib.parse
 
 import pytest
-from conftest import free_port
 from zk import ensemble, wait_for  # noqa: F401
 
 PATH = '/databases/zope'
@@ -38,6 +38,12 @@ DATABASE = """\
   mount-point /
 </zodb_db>
 """
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
 
 
 class Zope:
