@@ -1,7 +1,8 @@
-"""The client side of the demonstration: released Python packages and nothing of ours.
+"""The client side of the demonstration: released Python packages, and in use-ours zc.zkzeo.
 
   demo-client.py make-path    HOST:PORT/PATH
   demo-client.py use          HOST:PORT/PATH SERVER-PID
+  demo-client.py use-ours     HOST:PORT/PATH SERVER-PID
   demo-client.py expect-empty HOST:PORT/PATH
 """
 
@@ -95,11 +96,31 @@ def use(location, pid):
         sys.exit('what was read is not what was committed')
 
 
+def use_ours(location, pid):
+    import zc.zkzeo
+    hosts, _, path = location.partition('/')
+    db = zc.zkzeo.DB(hosts, '/' + path, wait_timeout=TIMEOUT_S)
+    print('found in ZooKeeper:', list(db.storage.zookeeper_addresses))
+    with db.transaction(note='demo') as connection:
+        people = connection.root()['people']
+        print('read:', {name: dict(person) for name, person in people.items()})
+        people['alan'] = persistent.mapping.PersistentMapping(born=1912)
+    db.close()
+
+    connection = zc.zkzeo.connection(hosts, '/' + path, wait_timeout=TIMEOUT_S)
+    read = sorted(connection.root()['people'])
+    print('committed, and read back:', read)
+    connection.close()
+    if read != ['ada', 'alan', 'grace']:
+        sys.exit('what was read is not what was committed')
+
+
 def expect_empty(location):
     wait_for_children(location, lambda names: not names)
     print(f'nothing is registered at {location}')
 
 
 if __name__ == '__main__':
-    command = {'make-path': make_path, 'use': use, 'expect-empty': expect_empty}[sys.argv[1]]
+    command = {'make-path': make_path, 'use': use, 'use-ours': use_ours,
+               'expect-empty': expect_empty}[sys.argv[1]]
     command(*sys.argv[2:])

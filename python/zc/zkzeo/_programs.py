@@ -27,5 +27,5 @@ def _installed(name):
         return None
     for file in files or ():
         if file.name == name and not file.suffix:
-            return str(file.locate())
+            return os.path.normpath(file.locate())
     return None
