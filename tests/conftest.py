@@ -1,7 +1,9 @@
 """What every suite may ask for."""
 
+import json
 import os
 import pathlib
+import re
 import sys
 
 import pytest
@@ -16,6 +18,28 @@ os.environ['PYTHONPATH'] = os.pathsep.join(
     filter(None, [PACKAGE, os.environ.get('PYTHONPATH')]))
 # the programs it starts
 os.environ['ZKZEO_PROGRAMS'] = str(BUILD / 'src' / 'bin')
+
+
+
+
+def _is_sanitized():
+    try:
+        options = json.loads((BUILD / 'meson-info' / 'intro-buildoptions.json').read_text())
+    except OSError:
+        return False
+    return any(o['name'] == 'b_sanitize' and o['value'] != 'none' for o in options)
+
+
+SANITIZED = _is_sanitized()
+LOADS_THE_EXTENSION = re.compile(
+    r'^\s*(import zc\.zk|from zc\.zk|from zeo_package import client$)', re.M)
+
+
+def pytest_ignore_collect(collection_path):
+    """A sanitizer's runtime has to come first in a process: Python cannot load what needs it."""
+    if SANITIZED and collection_path.suffix == '.py':
+        return bool(LOADS_THE_EXTENSION.search(collection_path.read_text())) or None
+    return None
 
 
 @pytest.fixture(scope='session')
