@@ -13,7 +13,8 @@ from chaos_check import check_file
 from zk import ensemble  # noqa: F401
 
 SECONDS = float(os.environ.get('ZKZEO_CHAOS_SECONDS', 18))
-BACK_S = {'ZEO': 8, 'zc.zkzeo': 2}  # after the moment a server is registered; ours need 0.1 s, on a busy machine more
+BACK_S = {'ZEO': 8, 'zc.zkzeo': 5}  # after a server is registered, at most, on a machine that does other things, too
+USUALLY_S = 1
 
 
 def report(absences):
@@ -48,3 +49,5 @@ def test_chaos(kind, ensemble, programs, tmp_path):  # noqa: F811
         assert counts[what] > 5 * SECONDS, (what, counts)
     assert max(absences.pop(NOTHING, [0])) < BACK_S[kind], report(absences)
     assert max(max(s) for s in absences.values()) < BACK_S[kind], report(absences)
+    if kind == 'zc.zkzeo':
+        assert statistics.quantiles(sum(absences.values(), []), n=10)[-1] < USUALLY_S, report(absences)
