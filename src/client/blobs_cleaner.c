@@ -18,7 +18,11 @@
 
 #define CLEANER_LOGGER "ZEO.ClientStorage.check_blob_cache"
 
-enum { OTHER_CLEANER_MS = 1000 };
+enum {
+	OTHER_CLEANER_MS = 1000,
+	PAUSE_MS = BLOBS_SHOWN_MS / 4,
+	BUSY_PAUSES = 4, /* for files whose folders are locked, while none can be removed */
+};
 
 struct file {
 	struct timespec used;
@@ -35,6 +39,7 @@ struct pass {
 	uint64_t size;
 	bool removed_some;
 	bool waits; /* for files that were given out */
+	bool busy;  /* folders were locked */
 };
 
 /* --- looking --- */
@@ -137,6 +142,8 @@ static bool is_shown(const struct blobs *b, const struct file *f)
 {
 	uint64_t now = blobs_now_ms();
 
+	if (b->closing)
+		return false; /* nobody asks any more, and nobody would clean afterwards */
 	for (unsigned i = 0; i < BLOBS_SHOWN; i++)
 		if (b->shown[i].at_ms && b->shown[i].oid == f->oid &&
 			b->shown[i].serial == f->serial && now - b->shown[i].at_ms < BLOBS_SHOWN_MS)
@@ -164,13 +171,16 @@ static void remove_file(struct pass *p, const struct file *f)
 {
 	char path[PATH_MAX], lock[PATH_MAX];
 	int fd = -1;
+	int rc;
 
 	if (file_path(p, f, path, sizeof(path)) >= (int)sizeof(path) ||
 		snprintf(lock, sizeof(lock), "%s/%u/.lock", p->path,
 			(unsigned)(f->oid % BLOBS_FOLDERS)) >= (int)sizeof(lock))
 		return;
-	if (lock_file_take(lock, &fd, NULL) != OK)
-		return; /* in use */
+	rc = lock_file_take(lock, &fd, NULL);
+	p->busy |= rc == ERR_BUSY;
+	if (rc != OK)
+		return;
 	if (remove_unless_shown(p, f, path)) {
 		p->size -= f->size;
 		p->removed_some = true;
@@ -180,7 +190,7 @@ static void remove_file(struct pass *p, const struct file *f)
 
 static void remove_oldest(struct pass *p)
 {
-	p->removed_some = p->waits = false;
+	p->removed_some = p->waits = p->busy = false;
 	if (p->n)
 		qsort(p->files, p->n, sizeof(*p->files), by_use);
 	for (size_t i = 0; i < p->n && p->size > p->target; i++)
@@ -218,26 +228,30 @@ static bool take_attempt(const struct pass *p)
 	       os_unlink(path, NULL) == OK;
 }
 
-/* Where everything that is left is in use elsewhere the next check goes on, unlike ZEO's, which tries for ever. */
+/* False: what is left is in use elsewhere. The next check goes on, unlike ZEO's, which tries for ever. */
+static bool goes_on(struct pass *p, unsigned *pauses)
+{
+	if (p->removed_some)
+		*pauses = 0;
+	if (p->waits) /* not while the client is being closed */
+		(void)pause_ms(p->blobs, PAUSE_MS);
+	else if (p->busy)
+		return (*pauses)++ < BUSY_PAUSES && pause_ms(p->blobs, PAUSE_MS);
+	return p->waits || p->removed_some;
+}
+
 static int clean_locked(struct pass *p, struct err *e)
 {
+	unsigned pauses = 0;
+
 	for (;;) {
 		int rc = look(p, e);
 
-		if (rc != OK)
+		if (rc != OK || p->size <= p->target)
 			return rc;
-		if (p->size <= p->target) {
-			if (!take_attempt(p))
-				return OK;
-			continue;
-		}
 		remove_oldest(p);
-		if (p->waits && p->size > p->target) {
-			if (!pause_ms(p->blobs, BLOBS_SHOWN_MS / 4))
-				return OK;
-		} else if (!p->removed_some) {
+		if (p->size > p->target && !goes_on(p, &pauses))
 			return OK;
-		}
 	}
 }
 
@@ -251,26 +265,37 @@ static void leave_to_the_other(const struct pass *p)
 		os_close(fd);
 }
 
-static int clean(struct pass *p, struct err *e)
+/* ERR_BUSY: another one cleans, and will see that it has to do so once more. */
+static int take_turn(const struct pass *p, int *ret_fd, struct err *e)
 {
 	char lock[PATH_MAX];
-	int fd = -1;
 	int rc;
 
 	if (snprintf(lock, sizeof(lock), "%s/check_size.lock", p->path) >= (int)sizeof(lock))
 		return err_set(e, ERR_LIMIT, "the name of a blob folder is too long");
-	rc = lock_file_take(lock, &fd, e);
+	rc = lock_file_take(lock, ret_fd, e);
 	if (rc == ERR_BUSY && pause_ms(p->blobs, OTHER_CLEANER_MS))
-		rc = lock_file_take(lock, &fd, e);
-	if (rc == ERR_BUSY) {
-		leave_to_the_other(p);
-		return OK;
-	}
-	if (rc == OK)
-		rc = clean_locked(p, e);
-	lock_file_release(fd);
+		rc = lock_file_take(lock, ret_fd, e);
+	if (rc != ERR_BUSY)
+		return rc;
+	leave_to_the_other(p);
+	return lock_file_take(lock, ret_fd, e); /* it may have looked for that just before */
+}
+
+static int clean(struct pass *p, struct err *e)
+{
+	int rc;
+
+	do {
+		int fd = -1;
+
+		rc = take_turn(p, &fd, e);
+		if (rc == OK)
+			rc = clean_locked(p, e);
+		lock_file_release(fd);
+	} while (rc == OK && take_attempt(p));
 	mem_free(p->files);
-	return rc;
+	return rc == ERR_BUSY ? OK : rc;
 }
 
 int blobs_check_size(const char *path, uint64_t target, struct err *e)
@@ -303,7 +328,7 @@ static void *run(void *arg)
 	uint64_t free_bytes = b->check_bytes < b->cache_bytes ? b->check_bytes : b->cache_bytes;
 
 	pthread_mutex_lock(&b->lock);
-	while (!b->closing) {
+	while (!b->closing || b->check_wanted) {
 		struct pass p = {
 			.blobs = b, .path = b->path, .target = b->cache_bytes - free_bytes
 		};

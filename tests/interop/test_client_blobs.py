@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import transaction
+import zc.lockfile
 import ZODB
 from ZODB.blob import Blob
 from ZODB.utils import u64
@@ -295,3 +296,47 @@ def test_a_cache_is_cleaned_at_the_start(server, tool, tmp_path):
     tool(s, 'one', options=('-B', 50000))
     wait_until('a smaller cache', lambda: size_of(tmp_path / 'one') <= 45000)
     assert [int(p.parent.name) for p in files(tmp_path / 'one')] == [10, 7, 8, 9]  # in the order of names
+
+
+def test_who_closes_cleans_to_the_end(server, tool, tmp_path):
+    """What was given out a moment ago is spared while the client is there only."""
+    s = server(FILE)
+    tid = commit(tool(s, 'one'), tmp_path, {oid: noise(oid, 10000) for oid in range(1, 21)})
+    two = tool(s, 'two', options=('-B', 50000))
+    for oid in range(1, 21):
+        two.ask('blob', '%x' % oid, tid.hex())
+    two.close()
+    assert 0 < size_of(tmp_path / 'two') <= 45000
+
+
+def test_folders_in_use_are_cleaned_a_little_later(server, tool, tmp_path):
+    s = server(FILE)
+    tid = commit(tool(s, 'one'), tmp_path, {oid: noise(oid, 10000) for oid in range(1, 11)})
+    folders = [p.parent for p in files(tmp_path / 'one', f'*.{tid.hex()}.blob')]
+    locks = [zc.lockfile.LockFile(str(folder / '.lock')) for folder in folders]
+    try:
+        tool(s, 'one', options=('-B', 50000))
+        assert size_of(tmp_path / 'one') == 100000
+    finally:
+        for lock in locks:
+            lock.close()
+    wait_until('a smaller cache', lambda: size_of(tmp_path / 'one') <= 45000)
+
+
+def test_a_cleaner_elsewhere_is_told_to_clean_again(server, tool, tmp_path):
+    """Who cannot clean says so; the next one begins once more because of that."""
+    s = server(FILE)
+    tid = commit(tool(s, 'one'), tmp_path, {oid: noise(oid, 10000) for oid in range(1, 11)})
+    attempt = tmp_path / 'two' / 'check_size.attempt'
+    (tmp_path / 'two').mkdir()
+    lock = zc.lockfile.LockFile(str(tmp_path / 'two' / 'check_size.lock'))
+    two = tool(s, 'two', options=('-B', 50000))
+    for oid in range(1, 11):
+        two.ask('blob', '%x' % oid, tid.hex())
+    two.close()
+    assert size_of(tmp_path / 'two') == 100000
+    assert attempt.exists()
+    lock.close()
+    tool(s, 'two', options=('-B', 50000))
+    wait_until('a smaller cache', lambda: size_of(tmp_path / 'two') <= 45000)
+    wait_until('nobody waits', lambda: not attempt.exists())
