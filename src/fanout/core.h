@@ -69,8 +69,9 @@ struct fanout {
 	void *log_ctx;
 	atomic_uint_fast64_t probe; /* the oid that must not come here; OID_NONE */
 	atomic_bool probe_came;
-	atomic_bool in_finish; /* a transaction of ours */
-	atomic_uint features;  /* of enum fan_feature */
+	struct call probe_call; /* the keeper's, but while it is under way */
+	atomic_bool in_finish;  /* a transaction of ours */
+	atomic_uint features;   /* of enum fan_feature */
 	atomic_uint_fast64_t length, size;
 	_Atomic(const char **) interfaces[FAN_INTERFACES + 1]; /* lists made so far */
 
@@ -82,13 +83,17 @@ struct fanout {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* L; state, what the thread has to do, stopping */
 	enum fan_state state;
-	uint64_t up_generation; /* client_generation() when it became UP */
-	char refused[400];      /* why */
-	bool leave;             /* the server is to be left */
-	bool stopping;          /* nothing waits any more */
-	uint64_t stop_us;       /* what is under way then is cut; UINT64_MAX: never */
-	bool ending;            /* the threads are to end */
-	struct op *parked;      /* wait for a connection */
+	uint64_t up_generation;    /* client_generation() when it became UP */
+	char refused[400];         /* why */
+	bool probing;              /* a probe is under way */
+	bool probe_answered;       /* it has come to its end */
+	uint64_t probe_generation; /* client_generation() when it was sent */
+	uint64_t probe_at_us;      /* no other one before */
+	bool leave;                /* the server is to be left */
+	bool stopping;             /* nothing waits any more */
+	uint64_t stop_us;          /* what is under way then is cut; UINT64_MAX: never */
+	bool ending;               /* the threads are to end */
+	struct op *parked;         /* wait for a connection */
 	struct fan_txn *finishing, **finishing_end;
 	struct upstream *aborting, **aborting_end;
 

@@ -182,6 +182,7 @@ static void on_connected(void *arg)
 	f->leave = false;
 	if (ahead) {
 		f->state = FAN_PROBING;
+		f->probe_at_us = 0;
 		op_resume_all(f); /* the probes of others among them */
 	} else {
 		refuse(f,
@@ -238,55 +239,94 @@ static uint64_t random_probe(void)
 	return FAN_PROBE_OIDS | n >> 16;
 }
 
-/* 0: the server has answered for itself, or whoever it asks. */
-static int ask(struct fanout *f, uint64_t oid)
+static void on_probe(struct call *k)
+{
+	struct fanout *f = k->arg;
+
+	pthread_mutex_lock(&f->lock);
+	f->probe_answered = true;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static int send_probe(struct fanout *f, uint64_t oid)
 {
 	struct fan_id ids[2];
 	struct val args[2] = { id_val(oid, &ids[0]), id_val(FAN_TID_MAX, &ids[1]) };
 	struct err e = ERR_INIT;
-	struct call k = { 0 };
-	int rc = client_call(f->client, &k, "loadBefore", args, 2, f->wait_ms, &e);
 
-	call_end(&k);
-	return rc == ERR_NOKEY ? OK : rc;
+	f->probe_call = (struct call){ .done = on_probe, .arg = f };
+	return client_call(f->client, &f->probe_call, "loadBefore", args, 2, 0, &e);
 }
 
-static void probe(struct fanout *f)
+/* L. Is a probe to be sent now? */
+static bool wants_probe(const struct fanout *f, uint64_t now_us)
+{
+	return f->state == FAN_PROBING && !f->stopping && !f->probing && now_us >= f->probe_at_us;
+}
+
+/* L; given up meanwhile. The answer is not waited for: requests have their time limits. */
+static void begin_probe(struct fanout *f)
 {
 	uint64_t oid = random_probe();
 	struct err e = ERR_INIT;
-	uint64_t generation;
-	int rc =
-		client_wait(f->client, f->wait_ms, &e); /* it was just about to let calls through */
+	int rc;
 
-	generation = client_generation(f->client);
+	f->probing = true;
+	pthread_mutex_unlock(&f->lock);
+	rc = client_wait(f->client, LOOK_MS, &e); /* it was just about to let calls through */
+	f->probe_generation = client_generation(f->client);
 	atomic_store(&f->probe_came, false);
 	atomic_store(&f->probe, oid);
 	if (rc == OK)
-		rc = ask(f, oid);
-	atomic_store(&f->probe, OID_NONE);
+		rc = send_probe(f, oid);
 	pthread_mutex_lock(&f->lock);
-	if (f->state == FAN_PROBING && generation == client_generation(f->client)) {
-		if (atomic_load(&f->probe_came)) {
-			refuse(f, "the storage's server has it from this server: what is asked of "
-				  "it comes back");
-		} else if (rc == OK) {
-			f->state = FAN_UP;
-			f->up_generation = generation;
-			op_resume_all(f);
-			pthread_cond_broadcast(&f->changed);
-		} else {
-			wait_until(f, clock_mono_us(f->clock) + AGAIN_MS * 1000);
-		}
-	}
-	rc = f->state == FAN_REFUSED;
+	if (rc == OK)
+		return;
+	f->probing = false;
+	atomic_store(&f->probe, OID_NONE);
+	if (rc != ERR_TIMEOUT && f->probe_generation == client_generation(f->client))
+		f->probe_at_us = clock_mono_us(f->clock) + AGAIN_MS * 1000;
+}
+
+/* L; given up meanwhile */
+static void say_refused(struct fanout *f)
+{
+	char why[sizeof(f->refused)];
+
+	memcpy(why, f->refused, sizeof(why));
 	pthread_mutex_unlock(&f->lock);
-	if (rc)
-		fan_log(f, LOG_CRITICAL, "%s: %s", f->name, f->refused);
+	fan_log(f, LOG_CRITICAL, "%s: %s", f->name, why);
+	pthread_mutex_lock(&f->lock);
+}
+
+/* L. An answer that is none of ours says that the server answers for itself, or whoever it asks. */
+static void end_probe(struct fanout *f)
+{
+	int rc = f->probe_call.rc;
+
+	call_end(&f->probe_call);
+	f->probing = f->probe_answered = false;
+	atomic_store(&f->probe, OID_NONE);
+	if (f->state != FAN_PROBING || f->probe_generation != client_generation(f->client))
+		return;
+	if (atomic_load(&f->probe_came)) {
+		refuse(f, "the storage's server has it from this server: what is asked of "
+			  "it comes back");
+		say_refused(f);
+	} else if (rc == OK || rc == ERR_NOKEY) {
+		f->state = FAN_UP;
+		f->up_generation = f->probe_generation;
+		op_resume_all(f);
+		pthread_cond_broadcast(&f->changed);
+	} else {
+		f->probe_at_us = clock_mono_us(f->clock) + AGAIN_MS * 1000;
+	}
 }
 
 /* --- the threads --- */
 
+/* L; given up meanwhile */
 static void leave(struct fanout *f)
 {
 	char why[sizeof(f->refused)];
@@ -306,6 +346,18 @@ static void cut(struct fanout *f)
 	pthread_mutex_lock(&f->lock);
 }
 
+/* L. When there is something to do without anybody's word. */
+static uint64_t next_us(struct fanout *f, uint64_t now_us)
+{
+	uint64_t us = op_expire(f, now_us);
+
+	if (f->stop_us < us)
+		us = f->stop_us;
+	if (f->state == FAN_PROBING && !f->stopping && !f->probing && f->probe_at_us < us)
+		us = f->probe_at_us;
+	return us;
+}
+
 static void *keep(void *arg)
 {
 	struct fanout *f = arg;
@@ -314,19 +366,16 @@ static void *keep(void *arg)
 	while (!f->ending) {
 		uint64_t now_us = clock_mono_us(f->clock);
 
-		if (f->leave) {
+		if (f->probe_answered)
+			end_probe(f);
+		else if (f->leave)
 			leave(f);
-		} else if (f->state == FAN_PROBING && !f->stopping) {
-			pthread_mutex_unlock(&f->lock);
-			probe(f);
-			pthread_mutex_lock(&f->lock);
-		} else if (now_us >= f->stop_us) {
+		else if (now_us >= f->stop_us)
 			cut(f);
-		} else {
-			uint64_t next_us = op_expire(f, now_us);
-
-			wait_until(f, next_us < f->stop_us ? next_us : f->stop_us);
-		}
+		else if (wants_probe(f, now_us))
+			begin_probe(f);
+		else
+			wait_until(f, next_us(f, now_us));
 	}
 	pthread_mutex_unlock(&f->lock);
 	return NULL;
@@ -378,6 +427,7 @@ void link_end(struct fanout *f)
 	if (f->n_threads > 0)
 		pthread_join(f->keeper, NULL);
 	f->n_threads = 0;
+	call_end(&f->probe_call); /* the client has ended it */
 }
 
 int link_wait(

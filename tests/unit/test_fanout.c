@@ -305,6 +305,21 @@ static void test_waits_for_a_bounded_time(void **state)
 	assert_string_equal(l.raised, "ZEO.Exceptions.ClientDisconnected");
 }
 
+/* Also where the server that is there says nothing. */
+static void test_waits_for_a_bounded_time_for_the_probe(void **state)
+{
+	struct load l;
+
+	(void)state;
+	open_storage(300);
+	script_serve(&f.s, ENC_PICKLE, TID);
+	script_expect(&f.s, "loadBefore"); /* the probe is not answered */
+	begin_load(&l, 5, TID_MAX, TID);
+	end_load(&l);
+	assert_int_equal(l.r.rc, ERR_CLOSED);
+	assert_string_equal(l.raised, "ZEO.Exceptions.ClientDisconnected");
+}
+
 /* What the server raises comes as it came. */
 static void test_raised(void **state)
 {
@@ -563,6 +578,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_not_there_yet, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_under_a_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_waits_for_a_bounded_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_waits_for_a_bounded_time_for_the_probe, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_raised, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_while_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_behind, setup, teardown),
