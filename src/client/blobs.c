@@ -335,8 +335,10 @@ static int fetch(struct blobs *b, uint64_t oid, uint64_t serial, const char *pat
 int blobs_load(
 	struct blobs *b, uint64_t oid, uint64_t serial, char *out, size_t room, struct err *e)
 {
-	int rc = blobs_path(b, oid, serial, out, room, e);
+	int rc = client_check_fork(b->client, e);
 
+	if (rc == OK)
+		rc = blobs_path(b, oid, serial, out, room, e);
 	if (rc != OK)
 		return rc;
 	if (b->shared)
@@ -354,8 +356,10 @@ int blobs_open_file(struct blobs *b, uint64_t oid, uint64_t serial, int *ret_fd,
 	size_t room, struct err *e)
 {
 	char path[PATH_MAX];
-	int rc = blobs_path(b, oid, serial, path, sizeof(path), e);
+	int rc = client_check_fork(b->client, e);
 
+	if (rc == OK)
+		rc = blobs_path(b, oid, serial, path, sizeof(path), e);
 	if (rc == OK && out)
 		rc = printed(snprintf(out, room, "%s", path), room, e);
 	if (rc != OK)

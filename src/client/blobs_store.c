@@ -167,8 +167,10 @@ int blobs_store(struct blobs *b, struct blobs_txn *t, struct client_txn *txn, ui
 	uint8_t ids[2][8];
 	struct val args[4] = { id_of(ids[0], oid), id_of(ids[1], serial),
 		{ .type = VAL_BYTES, .s = data }, { .type = VAL_STR } };
-	int rc = take(b, t, oid, serial, path, e);
+	int rc = client_check_fork(b->client, e);
 
+	if (rc == OK)
+		rc = take(b, t, oid, serial, path, e);
 	if (rc == OK)
 		rc = client_txn_store(txn, oid, serial, data, e);
 	if (rc != OK)

@@ -66,6 +66,7 @@ int pending_add(struct pending *p, struct call *k, struct err *e)
 {
 	if (p->n >= p->n_rooms && !grow(p))
 		return err_set(e, ERR_NOMEM, "no memory for a call");
+	p->searched = 0;
 	k->id = ++p->last_id;
 	put_call(p, k);
 	p->n++;
@@ -96,9 +97,9 @@ struct call *pending_take(struct pending *p, uint64_t id)
 
 struct call *pending_take_any(struct pending *p)
 {
-	for (uint32_t i = 0; p->n && i < p->n_rooms; i++)
-		if (p->calls[i])
-			return unlink_call(p, &p->calls[i]);
+	for (; p->n && p->searched < p->n_rooms; p->searched++)
+		if (p->calls[p->searched])
+			return unlink_call(p, &p->calls[p->searched]);
 	return NULL;
 }
 

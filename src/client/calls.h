@@ -19,6 +19,7 @@ struct pending {
 	uint32_t n_rooms;
 	uint32_t n;
 	uint64_t last_id;
+	uint32_t searched; /* rooms that have no call, of pending_take_any() */
 };
 
 /** Give @k an id and remember it. Returns 0 or ERR_NOMEM. */

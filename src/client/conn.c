@@ -245,6 +245,8 @@ int conn_drain(struct conn *conn, struct err *e)
 	struct client *c = conn->client;
 
 	conn_ref(conn);
+	if (conn_unsent(conn) > CLIENT_OUT_MAX) /* perhaps it was only collected so far */
+		conn_flush(conn);
 	while (!conn->dead && conn_unsent(conn) > CLIENT_OUT_MAX && !conn_is_reader(conn) &&
 		!io_thread_is_self(c->io))
 		pthread_cond_wait(&c->changed, &c->lock);

@@ -4,6 +4,11 @@
 #include "codec/msgpack.h"
 #include "codec/pickle.h"
 
+enum {
+	INFO_MAX = 64 << 10,       /* of what is kept: a server's is some hundred bytes */
+	INFO_ARENA_MAX = 16 << 20, /* what it may become decoded, at worst */
+};
+
 static int decode(const struct client *c, struct arena *arena, struct val *ret, struct err *e)
 {
 	struct slice s = buf_slice(&c->info);
@@ -42,13 +47,17 @@ static int merge(const struct val *old, const struct val *new, enum encoding enc
 		enc_val(&en, &new->items[i]);
 	enc_end(&en);
 	enc_finish(&en);
-	return buf_ok(out) ? OK : err_set(e, ERR_NOMEM, "no memory for the server's info");
+	if (!buf_ok(out))
+		return err_set(e, ERR_NOMEM, "no memory for the server's info");
+	if (out->len > INFO_MAX)
+		return err_set(e, ERR_LIMIT, "the server's info has %zu bytes", out->len);
+	return OK;
 }
 
 int client_merge_info(
 	struct client *c, const struct val *dict, enum encoding encoding, struct err *e)
 {
-	struct arena arena = ARENA_INIT(1 << 20);
+	struct arena arena = ARENA_INIT(INFO_ARENA_MAX);
 	struct buf merged = BUF_INIT(0);
 	struct val old;
 	int rc;

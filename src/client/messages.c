@@ -191,6 +191,8 @@ static int new_info(struct conn *conn, const struct val *dict, struct err *e)
 static int server_called(struct conn *conn, const struct message *m, struct err *e)
 {
 	struct client *c = conn->client;
+	void (*push)(void *arg, struct slice name, const struct val *args, uint32_t n_args);
+	void *push_arg;
 
 	if (slice_is(m->name, "invalidateTransaction"))
 		return invalidation(conn, m, e);
@@ -199,8 +201,12 @@ static int server_called(struct conn *conn, const struct message *m, struct err 
 			return err_set(e, ERR_FORMAT, "info() without a dictionary");
 		return new_info(conn, &m->args[0], e);
 	}
-	if (c->push)
-		c->push(c->push_arg, m->name, m->args, m->n_args);
+	pthread_mutex_lock(&c->lock);
+	push = c->push;
+	push_arg = c->push_arg;
+	pthread_mutex_unlock(&c->lock);
+	if (push)
+		push(push_arg, m->name, m->args, m->n_args);
 	else
 		client_log(c, LOG_ERROR, CLIENT_IO_LOGGER,
 			"the server calls '%.*s', which this client does not know",

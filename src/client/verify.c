@@ -216,6 +216,10 @@ static void on_invalidations(struct call *k)
 		give_up(conn, "getInvalidations()", "a tid and oids, or None, were expected");
 		return;
 	}
+	if (get_be64(v->items[0].s.data) < conn->server_tid) {
+		give_up(conn, "getInvalidations()", "its tid is older than the connection's");
+		return;
+	}
 	set_result(conn->client, "quick verification");
 	if (quick(conn, &v->items[0], &v->items[1]) == OK)
 		verified(conn, conn->server_tid);

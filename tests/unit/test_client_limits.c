@@ -1,0 +1,190 @@
+/* The client where there is much of something, where a server says what cannot be, and in a child process. */
+#include "client_fixture.h"
+
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#include "client/blobs.h"
+#include "storage/blob/blob_dir.h"
+
+/* --- much of something --- */
+
+/* So many calls under way are ended one after the other, not by looking for each of them from the start. */
+static void test_prefetch_lost(void **state)
+{
+	enum { N = 200000 };
+	uint64_t *oids = calloc(N, sizeof(*oids));
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_non_null(oids);
+	connect_client(ENC_PICKLE);
+	for (uint64_t i = 0; i < N; i++)
+		oids[i] = i;
+	for (int i = 0; i < N; i += 1000) {
+		assert_int_equal(client_prefetch(f.c, oids + i, 1000, TID_MAX, &e), OK);
+		for (uint64_t k = 0; k < 1000; k++)
+			expect_load((uint64_t)i + k);
+	}
+	free(oids);
+	script_hang_up(&f.s);
+	expect_seen("disconnected ");
+}
+
+static void *run_abort(void *arg)
+{
+	struct caller *t = arg;
+
+	client_txn_abort(t->txn, 0);
+	return NULL;
+}
+
+/* More than collects before somebody waits for it to drain: it has to leave. */
+static void *run_large(void *arg)
+{
+	struct caller *t = arg;
+	struct buf b = BUF_INIT(0);
+
+	for (int i = 0; i < 3 << 17; i++)
+		buf_put(&b, "12345678", 8);
+	assert_true(buf_ok(&b));
+	t->rc = client_txn_begin(
+		f.c, slice_str("u"), buf_slice(&b), NULL, TID_NONE, ' ', &t->txn, &t->err);
+	if (t->rc == OK)
+		t->rc = client_txn_store(t->txn, 1, 0, slice_str("x"), &t->err);
+	buf_free(&b);
+	return NULL;
+}
+
+static void test_large_description(void **state)
+{
+	struct caller large = { 0 }, abort_it = { 0 };
+
+	(void)state;
+	connect_client(ENC_PICKLE);
+	start(&large, run_large);
+	script_expect(&f.s, "tpc_begin");
+	finish(&large, OK);
+	abort_it.txn = large.txn;
+	start(&abort_it, run_abort);
+	script_expect(&f.s, "storea");
+	script_expect(&f.s, "tpc_abort");
+	script_reply_none(&f.s, script_id(&f.s));
+	finish(&abort_it, OK);
+}
+
+/* --- servers that say what cannot be --- */
+
+/* Its last transaction was said to be another one, with register(). */
+static void test_changes_of_the_past(void **state)
+{
+	struct caller t;
+	struct message_writer w;
+	struct buf b = BUF_INIT(0);
+
+	(void)state;
+	connect_client(ENC_PICKLE);
+	start_load(&t, 1);
+	script_reply_record(&f.s, expect_load(1), "x", 10, 0);
+	finish_load(&t, "x", 10);
+	script_hang_up(&f.s);
+	script_reply_tid(&f.s, script_greet(&f.s, ENC_PICKLE), TID + 1);
+	script_expect(&f.s, "getInvalidations");
+	script_reply_begin(&f.s, &w, &b, script_id(&f.s), MESSAGE_REPLY);
+	enc_tuple(&w.enc, 2);
+	enc_id(&w.enc, TID - 1);
+	enc_list(&w.enc, 0);
+	enc_end(&w.enc);
+	enc_end(&w.enc);
+	script_say(&f.s, &w, &b);
+	script_expect_end(&f.s);
+	assert_int_equal(client_last_tid(f.c), TID);
+}
+
+/* What one server says of itself must not keep the client from the next one. */
+static void test_large_info(void **state)
+{
+	struct message_writer w;
+	struct buf b = BUF_INIT(0);
+
+	(void)state;
+	open_client();
+	script_reply_tid(&f.s, script_greet(&f.s, ENC_PICKLE), TID);
+	script_expect(&f.s, "get_info");
+	script_reply_begin(&f.s, &w, &b, script_id(&f.s), MESSAGE_REPLY);
+	enc_dict(&w.enc, 1);
+	enc_str(&w.enc, slice_str("interfaces"));
+	enc_tuple(&w.enc, 100000);
+	for (int i = 0; i < 100000; i++)
+		enc_none(&w.enc);
+	enc_end(&w.enc);
+	enc_end(&w.enc);
+	script_say(&f.s, &w, &b);
+	script_hang_up(&f.s);
+	script_serve(&f.s, ENC_PICKLE, TID);
+	wait_for_client();
+}
+
+/* --- a child process --- */
+
+struct blob_caller {
+	pthread_t thread;
+	struct blobs *b;
+	int rc;
+};
+
+static void *run_blob(void *arg)
+{
+	struct blob_caller *t = arg;
+	char path[4096];
+	struct err e = ERR_INIT;
+
+	t->rc = blobs_load(t->b, 1, TID, path, sizeof(path), &e);
+	return NULL;
+}
+
+/* T31: what the parent downloads is not waited for in a child, where nobody does it. */
+static void test_fork_in_a_download(void **state)
+{
+	char folder[] = "/tmp/test_client.XXXXXX";
+	struct blobs_options o = { .path = folder };
+	struct blob_caller t = { 0 };
+	struct err e = ERR_INIT;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	connect_client(ENC_PICKLE);
+	assert_int_equal(blobs_open(f.c, &o, &t.b, &e), OK);
+	assert_int_equal(pthread_create(&t.thread, NULL, run_blob, &t), 0);
+	script_expect(&f.s, "sendBlob");
+	pid = fork();
+	if (pid == 0) {
+		alarm(10);
+		run_blob(&t);
+		_exit(t.rc == ERR_CLOSED ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	script_reply_error(&f.s, script_id(&f.s), "ZODB.POSException.POSKeyError", "x");
+	pthread_join(t.thread, NULL);
+	assert_int_equal(t.rc, ERR_NOKEY);
+	client_close(f.c);
+	f.c = NULL;
+	blobs_close(t.b);
+	assert_int_equal(blob_dir_remove_tree(folder, &e), OK);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_prefetch_lost),
+		TEST(test_large_description),
+		TEST(test_changes_of_the_past),
+		TEST(test_large_info),
+		TEST(test_fork_in_a_download),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
