@@ -37,8 +37,8 @@ int client_call(struct client *c, struct call *k, const char *method, const stru
 	return rc;
 }
 
-int client_cast(struct client *c, const char *method, const struct val *args, uint32_t n_args,
-	struct err *e)
+static int cast(struct client *c, const char *method, const struct val *args, uint32_t n_args,
+	bool drain, struct err *e)
 {
 	int rc = client_enter(c, e);
 
@@ -46,7 +46,7 @@ int client_cast(struct client *c, const char *method, const struct val *args, ui
 		return rc;
 	if (!c->operational)
 		rc = client_not_connected(c, e);
-	if (rc == OK)
+	if (rc == OK && drain)
 		rc = conn_drain(c->conn, e);
 	if (rc == OK && !c->operational) /* it had to wait */
 		rc = client_not_connected(c, e);
@@ -56,6 +56,18 @@ int client_cast(struct client *c, const char *method, const struct val *args, ui
 		conn_flush(c->conn);
 	client_leave(c);
 	return rc;
+}
+
+int client_cast(struct client *c, const char *method, const struct val *args, uint32_t n_args,
+	struct err *e)
+{
+	return cast(c, method, args, n_args, true, e);
+}
+
+int client_cast_at_once(struct client *c, const char *method, const struct val *args,
+	uint32_t n_args, struct err *e)
+{
+	return cast(c, method, args, n_args, false, e);
 }
 
 int client_ping(struct client *c, struct err *e)

@@ -186,6 +186,9 @@ void client_set_push(struct client *c,
  * said before has drained (1 MiB). */
 MUST_CHECK int client_cast(struct client *c, const char *method, const struct val *args,
 	uint32_t n_args, struct err *e);
+/** The same without a wait, for who has others to serve: it is said behind what has collected. */
+MUST_CHECK int client_cast_at_once(struct client *c, const char *method, const struct val *args,
+	uint32_t n_args, struct err *e);
 
 /* ---- loads ---- */
 

@@ -62,7 +62,7 @@ static void forget(struct storage_iter *it)
 		ids[list.n++] = int_val(it->records);
 	it->txns = it->records = ID_NONE;
 	if (list.n && it->generation == client_generation(it->f->client))
-		rc = client_cast(it->f->client, "iterator_gc", &list, 1, &e);
+		rc = client_cast_at_once(it->f->client, "iterator_gc", &list, 1, &e);
 	(void)rc; /* without a connection there is nothing to forget */
 }
 

@@ -2,6 +2,7 @@
 #include "script_server.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "fanout/fanout.h"
@@ -571,6 +572,107 @@ static void test_finish_without_an_answer(void **state)
 	txn_free(c.t);
 }
 
+/* --- iterators --- */
+
+struct closing {
+	struct storage_iter *it;
+	struct iter_req r;
+	struct inline_exec x;
+	bool done;
+	pthread_t thread;
+};
+static bool is_closed;
+
+static void iter_done(struct iter_req *r)
+{
+	CONTAINER_OF(r, struct closing, r)->done = true;
+}
+
+static void *next_txn(void *arg)
+{
+	struct closing *c = arg;
+
+	inline_exec_init(&c->x);
+	c->r.exec = &c->x.base;
+	f.st->ops->iter_next(&c->r);
+	inline_exec_run(&c->x, &c->done);
+	inline_exec_end(&c->x);
+	return NULL;
+}
+
+static void *close_iter(void *arg)
+{
+	struct closing *c = arg;
+
+	f.st->ops->iter_close(f.st, c->it);
+	pthread_mutex_lock(&f.lock);
+	is_closed = true;
+	pthread_cond_broadcast(&f.published);
+	pthread_mutex_unlock(&f.lock);
+	return NULL;
+}
+
+static bool closed(void)
+{
+	return is_closed;
+}
+
+static void reply_int(uint64_t id, int64_t i)
+{
+	struct message_writer w;
+	struct buf b = BUF_INIT(0);
+
+	script_reply_begin(&f.s, &w, &b, id, MESSAGE_REPLY);
+	enc_int(&w.enc, i);
+	script_say(&f.s, &w, &b);
+}
+
+/* More than the sockets take. */
+static void begin_large_vote(struct commit *c)
+{
+	struct txn_rec rec = { .oid = 5, .serial = 900, .op = TXN_STORE, .has_data = true };
+	size_t len = 32 << 20;
+	uint8_t *data = calloc(len, 1);
+	struct err e = ERR_INIT;
+
+	assert_non_null(data);
+	c->t = txn_new();
+	assert_int_equal(txn_add(c->t, &rec, slice_of(data, len), &e), OK);
+	free(data);
+	assert_int_equal(pthread_create(&c->thread, NULL, vote, c), 0);
+	script_expect(&f.s, "tpc_begin");
+}
+
+/* Whoever closes an iterator has others to serve: it is not held up by a server that does not read. */
+static void test_close_while_the_server_is_slow(void **state)
+{
+	struct closing c = { .r = { .applied = TID, .done = iter_done } };
+	struct commit vote = { .voted = false };
+	struct err e = ERR_INIT;
+
+	(void)state;
+	open_storage(20000);
+	serve(TID);
+	expect_published(PUBLICATION_GAP, TID, 0, 0);
+	assert_int_equal(f.st->ops->iter_open(f.st, 0, TID, &c.it, &e), OK);
+	c.r.it = c.it;
+	assert_int_equal(pthread_create(&c.thread, NULL, next_txn, &c), 0);
+	script_expect(&f.s, "iterator_start");
+	reply_int(script_id(&f.s), 7);
+	script_expect(&f.s, "iterator_next");
+	script_reply_error(&f.s, script_id(&f.s), "builtins.RuntimeError", "no");
+	pthread_join(c.thread, NULL);
+	begin_large_vote(&vote);
+	is_closed = false;
+	assert_int_equal(pthread_create(&c.thread, NULL, close_iter, &c), 0);
+	wait_for("the end of an iterator", closed);
+	pthread_join(c.thread, NULL);
+	script_hang_up(&f.s);
+	pthread_join(vote.thread, NULL);
+	assert_int_equal(vote.v.rc, ERR_CLOSED);
+	txn_free(vote.t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -587,6 +689,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_finish_in_its_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_finish_out_of_its_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_finish_without_an_answer, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_close_while_the_server_is_slow, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
