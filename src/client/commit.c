@@ -1,5 +1,6 @@
 #include "client/commit.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bigendian.h"
@@ -362,9 +363,45 @@ static int take_conflict(const struct val *v, struct client_conflict *ret, struc
 	return OK;
 }
 
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a;
+	uint64_t y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int make_room_for_resolved(struct client_txn *t, size_t n, struct err *e)
+{
+	uint64_t *oids = mem_realloc(t->resolved, (t->n_resolved + n + 1) * sizeof(*oids));
+
+	if (!oids)
+		return err_set(e, ERR_NOMEM, "no memory for resolved conflicts");
+	t->resolved = oids;
+	return OK;
+}
+
+/* Many may have come, of an undo: each is there once, and what was stored of it is not what it is. */
+static void settle_resolved(struct client_txn *t)
+{
+	size_t n = 0;
+
+	if (!t->n_resolved)
+		return;
+	qsort(t->resolved, t->n_resolved, sizeof(t->resolved[0]), by_value);
+	for (size_t i = 0; i < t->n_resolved; i++)
+		if (n == 0 || t->resolved[n - 1] != t->resolved[i])
+			t->resolved[n++] = t->resolved[i];
+	t->n_resolved = n;
+	for (size_t i = 0; i < t->written.n; i++)
+		if (bsearch(&t->written.recs[i].oid, t->resolved, n, sizeof(t->resolved[0]),
+			    by_value))
+			t->written.recs[i].has_data = false;
+}
+
 static int take_votes(struct client_txn *t, const struct val *v, struct err *e)
 {
-	int rc = OK;
+	int rc;
 
 	if (val_is_none(v))
 		return OK;
@@ -373,16 +410,18 @@ static int take_votes(struct client_txn *t, const struct val *v, struct err *e)
 	t->conflicts = mem_zalloc(v->n, sizeof(*t->conflicts));
 	if (!t->conflicts)
 		return err_set(e, ERR_NOMEM, "no memory for conflicts");
+	rc = make_room_for_resolved(t, v->n, e);
 	for (uint32_t i = 0; i < v->n && rc == OK; i++) {
 		const struct val *item = &v->items[i];
 
 		if (item->type == VAL_DICT)
 			rc = take_conflict(item, &t->conflicts[t->n_conflicts++], e);
 		else if (is_id(item))
-			rc = add_resolved(t, get_be64(item->s.data), e);
+			t->resolved[t->n_resolved++] = get_be64(item->s.data);
 		else
 			rc = err_set(e, ERR_FORMAT, "vote() has answered neither oid nor conflict");
 	}
+	settle_resolved(t);
 	return rc;
 }
 

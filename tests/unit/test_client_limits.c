@@ -73,6 +73,51 @@ static void test_large_description(void **state)
 	finish(&abort_it, OK);
 }
 
+static void *run_vote(void *arg)
+{
+	struct caller *t = arg;
+	const struct client_conflict *conflicts;
+	size_t n;
+
+	t->rc = client_txn_vote(t->txn, &conflicts, &n, NULL, &t->err);
+	return NULL;
+}
+
+/* The oids of a transaction that undoes many objects */
+static void test_large_vote(void **state)
+{
+	enum { N = 200000 };
+	struct caller t = { 0 };
+	struct message_writer w;
+	struct buf b = BUF_INIT(0);
+	const uint64_t *resolved;
+	size_t n;
+	struct timespec from, to;
+
+	(void)state;
+	connect_client(ENC_PICKLE);
+	assert_int_equal(client_txn_begin(f.c, slice_str("u"), slice_str("d"), NULL, TID_NONE, ' ',
+				 &t.txn, &t.err),
+		OK);
+	start(&t, run_vote);
+	script_expect(&f.s, "tpc_begin");
+	script_expect(&f.s, "vote");
+	script_reply_begin(&f.s, &w, &b, script_id(&f.s), MESSAGE_REPLY);
+	enc_list(&w.enc, N);
+	for (uint64_t i = 0; i < N; i++)
+		enc_id(&w.enc, i);
+	enc_end(&w.enc);
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	script_say(&f.s, &w, &b);
+	finish(&t, OK);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	assert_true(to.tv_sec - from.tv_sec < 10);
+	client_txn_resolved(t.txn, &resolved, &n);
+	assert_int_equal(n, N);
+	script_hang_up(&f.s);
+	client_txn_abort(t.txn, 1);
+}
+
 /* --- servers that say what cannot be --- */
 
 /* Its last transaction was said to be another one, with register(). */
@@ -181,6 +226,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_prefetch_lost),
 		TEST(test_large_description),
+		TEST(test_large_vote),
 		TEST(test_changes_of_the_past),
 		TEST(test_large_info),
 		TEST(test_fork_in_a_download),
