@@ -1,6 +1,7 @@
 /* The client where there is much of something, where a server says what cannot be, and in a child process. */
 #include "client_fixture.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
@@ -170,6 +171,53 @@ static void test_large_info(void **state)
 	wait_for_client();
 }
 
+/* --- what it calls --- */
+
+static void on_push(void *arg, struct slice name, const struct val *args, uint32_t n_args)
+{
+	(void)args;
+	(void)n_args;
+	assert_true(slice_is(name, "hello"));
+	atomic_fetch_add((atomic_int *)arg, 1);
+}
+
+/* @n calls, one behind the other */
+static void script_calls(const char *method, int n)
+{
+	struct message_writer w;
+	struct buf b = BUF_INIT(0);
+
+	for (int i = 0; i < n; i++) {
+		message_call(&w, &b, f.s.encoding, method);
+		enc_tuple(&w.enc, 0);
+		enc_end(&w.enc);
+		message_end(&w);
+	}
+	assert_true(buf_ok(&b));
+	script_send(&f.s, b.data, b.len);
+	buf_free(&b);
+}
+
+/* Who is told of it may be said while it comes (a race that the thread sanitizer sees). */
+static void test_push_is_set_late(void **state)
+{
+	struct caller ping = { .method = "ping" };
+	atomic_int n = 0;
+
+	(void)state;
+	connect_client(ENC_PICKLE);
+	script_calls("hello", 2000);
+	for (int i = 0; i < 2000; i++)
+		client_set_push(f.c, on_push, &n);
+	script_calls("hello", 1);
+	start(&ping, run_call);
+	script_expect(&f.s, "ping");
+	script_reply_none(&f.s, script_id(&f.s));
+	finish(&ping, OK);
+	call_end(&ping.call);
+	assert_true(atomic_load(&n) > 0);
+}
+
 /* --- a child process --- */
 
 struct blob_caller {
@@ -229,6 +277,7 @@ int main(void)
 		TEST(test_large_vote),
 		TEST(test_changes_of_the_past),
 		TEST(test_large_info),
+		TEST(test_push_is_set_late),
 		TEST(test_fork_in_a_download),
 	};
 
