@@ -41,6 +41,7 @@ struct client_object {
 	unsigned long teller;           /* the thread that does; 0: none */
 	uint64_t told_tid;              /* of that finish */
 	unsigned users;
+	pid_t owner; /* the process that has opened it */
 	bool closed;
 	bool last_closes; /* the last user frees the client */
 	bool server_sync;

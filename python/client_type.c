@@ -2,6 +2,7 @@
 #include "client_commit.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "errors.h"
@@ -115,6 +116,7 @@ static PyObject *open_client(
 		return raise_err(o->st, &e);
 	}
 	o->client = c;
+	o->owner = getpid();
 	Py_RETURN_NONE;
 }
 
@@ -257,6 +259,8 @@ static PyObject *client_m_close(PyObject *self, PyObject *unused)
 		Py_RETURN_FALSE;
 	o->closed = true;
 	int rc = close_finder(o);
+	if (!uses && o->owner != getpid())
+		o->users = 0; /* they were threads of the parent's */
 	if (o->client) {
 		end_calls(o);
 		if (o->users && !uses && wait_for_users(o))
@@ -329,7 +333,7 @@ static PyObject *client_m_last_transaction(PyObject *self, PyObject *unused)
 	if (!c)
 		return NULL;
 	uint64_t told = 0;
-	if (o->teller && o->teller != PyThread_get_thread_ident()) {
+	if (o->teller && o->teller != PyThread_get_thread_ident() && o->owner == getpid()) {
 		told = o->told_tid;
 		/* loads show it already: as with ZEO, it is the last one for all, or for nobody */
 		Py_BEGIN_ALLOW_THREADS

@@ -277,8 +277,10 @@ void blobs_close(struct blobs *b)
 		return;
 	blobs_stop_cleaner(b);
 	blob_dir_close(b->dir);
-	pthread_mutex_destroy(&b->lock);
-	pthread_cond_destroy(&b->changed);
+	if (b->owner == getpid()) { /* else threads of the parent's wait on these */
+		pthread_mutex_destroy(&b->lock);
+		pthread_cond_destroy(&b->changed);
+	}
 	mem_free(b->path);
 	mem_free(b->tmp);
 	mem_free(b);
@@ -318,8 +320,10 @@ static int fetch(struct blobs *b, uint64_t oid, uint64_t serial, const char *pat
 {
 	char folder[PATH_MAX];
 	struct folder_lock l;
-	int rc = blobs_make_folder(b, oid, folder, sizeof(folder), e);
+	int rc = client_check_fork(b->client, e);
 
+	if (rc == OK)
+		rc = blobs_make_folder(b, oid, folder, sizeof(folder), e);
 	if (rc == OK)
 		rc = blobs_lock_folder(b, folder, &l, e);
 	if (rc != OK)
@@ -343,6 +347,9 @@ int blobs_load(
 		return rc;
 	if (b->shared)
 		return access(out, F_OK) == 0 ? OK : no_file(out, e);
+	rc = client_check_fork(b->client, e);
+	if (rc != OK)
+		return rc;
 	note_shown(b, oid, serial); /* before it is looked for: B2 */
 	if (touch(out))
 		return OK;

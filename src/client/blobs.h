@@ -82,7 +82,8 @@ MUST_CHECK int blobs_store(struct blobs *b, struct blobs_txn *t, struct client_t
 /** After client_txn_finish() has given @tid: the files become the cache's. What fails is downloaded again when it is asked
  * for. */
 void blobs_finished(struct blobs *b, struct blobs_txn *t, uint64_t tid);
-/** After client_txn_abort(), and after a client_txn_finish() that failed: the files are removed (T13). */
+/** After client_txn_abort(), and after a client_txn_finish() that failed: the files are removed (T13). In a child
+ * process only memory is given back. */
 void blobs_aborted(struct blobs *b, struct blobs_txn *t);
 
 /**

@@ -378,7 +378,7 @@ bool client_is_read_only(const struct client *c)
 	bool is;
 
 	if (client_check_fork(c, NULL) != OK)
-		return true;
+		return c->options.read_only;
 	pthread_mutex_lock(&m->lock);
 	is = c->read_only_now;
 	pthread_mutex_unlock(&m->lock);

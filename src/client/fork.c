@@ -2,6 +2,7 @@
  *
  * Before a fork all locks are taken, so that no other thread is in the middle of something; after it they are
  * given back on both sides. */
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/os.h"
@@ -38,9 +39,29 @@ static void in_child(void)
 	io_thread_forget();
 }
 
+static void nothing(uv_work_t *job)
+{
+	(void)job;
+}
+
+/* When a process exits libuv waits for the threads of its pool, also in a child, which has not got them. With a job it
+ * makes new ones there. */
+static void renew_pool(void)
+{
+	uv_loop_t loop;
+	uv_work_t job;
+
+	if (fork_generation() == 0 || uv_loop_init(&loop) != 0)
+		return;
+	if (uv_queue_work(&loop, &job, nothing, NULL) == 0)
+		uv_run(&loop, UV_RUN_DEFAULT);
+	uv_loop_close(&loop);
+}
+
 static void watch_forks(void)
 {
 	pthread_atfork(prepare, release, in_child);
+	atexit(renew_pool);
 }
 
 void fork_watch(struct client *c)

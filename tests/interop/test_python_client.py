@@ -24,6 +24,7 @@ import zc.zkzeo
 
 MAPPING = '<zeo>\naddress {address}\n</zeo>\n<mappingstorage>\n</mappingstorage>\n'
 FILE = '<zeo>\naddress {address}\n</zeo>\n<filestorage>\npath {dir}/Data.fs\n</filestorage>\n'
+BLOBS = FILE.replace('Data.fs\n', 'Data.fs\nblob-dir {dir}/blobs\n')
 WAIT_S = 30
 
 
@@ -435,6 +436,81 @@ def test_fork(server):
     process = server(MAPPING)
     run = subprocess.run([sys.executable, '-c', FORK, str(process.address[1])],
                          capture_output=True, text=True, timeout=60)
+    assert run.stdout == 'good\n', run.stderr
+
+
+CHILDREN = '''
+import os, pathlib, signal, sys, threading
+import zc.zkzeo
+from ZEO.Exceptions import ClientDisconnected
+from ZODB.Connection import TransactionMetaData
+from ZODB.utils import z64
+port, pid = map(int, sys.argv[1:])
+storage = zc.zkzeo.ClientStorage(
+    ('127.0.0.1', port), blob_dir='cache', blob_cache_size=100000, wait_timeout=30)
+
+def child(work):
+    """A child that ends as programs do: what is open is closed, libraries have their say."""
+    it = os.fork()
+    if not it:
+        signal.alarm(20)
+        work()
+        sys.exit(0)
+    assert os.waitpid(it, 0)[1] == 0
+
+def refused():
+    oid = b'-------1'
+    for call in (storage.ping, storage.new_oid, lambda: storage.tpc_begin(TransactionMetaData()),
+                 lambda: storage.store(oid, z64, b'x', '', txn), lambda: storage.tpc_vote(txn),
+                 lambda: storage.loadBlob(oid, oid), lambda: storage.getTid(oid),
+                 lambda: storage.load(oid)):
+        try:
+            call()
+        except ClientDisconnected as e:
+            assert 'fork' in str(e), e
+        else:
+            raise AssertionError(call)
+    storage.lastTransaction()
+    assert not storage.is_connected()
+    assert not storage.isReadOnly()
+    storage.tpc_abort(txn)
+
+def another():
+    other = zc.zkzeo.ClientStorage(('127.0.0.1', port), wait_timeout=30)
+    other.ping()
+
+pathlib.Path('new').write_bytes(b'x')
+txn = TransactionMetaData()
+storage.tpc_begin(txn)
+storage.storeBlob(storage.new_oid(), z64, b'cd\\n.', 'new', '', txn)
+child(lambda: None)
+child(refused)
+child(another)
+files = lambda pattern: len(list(pathlib.Path('cache').rglob(pattern)))
+assert files('*.tmp-') == 1, 'the blob of a transaction that is under way'
+os.kill(pid, signal.SIGSTOP)
+begins = threading.Event()
+waits = threading.Thread(target=lambda: (begins.set(), storage.ping()))
+waits.start()
+begins.wait()
+child(lambda: None)
+child(storage.close)
+os.kill(pid, signal.SIGCONT)
+waits.join()
+storage.tpc_vote(txn)
+storage.tpc_finish(txn)
+assert (files('*.tmp-'), files('*.blob')) == (0, 1)
+storage.close()
+print('good')
+'''
+
+
+def test_children_that_exit(server, tmp_path):
+    """T31: while there is a transaction, a thread that cleans, and one that waits for the server."""
+    process = server(BLOBS)
+    run = subprocess.run(
+        [sys.executable, '-c', CHILDREN, str(process.address[1]), str(process.pid)],
+        capture_output=True, text=True, timeout=100, cwd=tmp_path)
     assert run.stdout == 'good\n', run.stderr
 
 
