@@ -346,8 +346,14 @@ static PyObject *client_m_last_transaction(PyObject *self, PyObject *unused)
 	return id_object(tid > told ? tid : told);
 }
 
-static PyObject *client_m_is_connected(PyObject *self, PyObject *args)
+/* ZEO's takes an argument, and does not use it. */
+static PyObject *client_m_is_connected(PyObject *self, PyObject *args, PyObject *keywords)
 {
+	static const char *const names[] = { "test", NULL };
+	PyObject *unused = NULL;
+	if (!PyArg_ParseTupleAndKeywords(
+		    args, keywords, "|O:is_connected", (char **)(uintptr_t)names, &unused))
+		return NULL;
 	struct client_object *o = (struct client_object *)self;
 	return PyBool_FromLong(o->client && !o->closed && client_is_connected(o->client));
 }
@@ -487,7 +493,8 @@ static PyMethodDef client_methods[] = {
 		PyDoc_STR("ping(), where server_sync was asked for.") },
 	{ "lastTransaction", client_m_last_transaction, METH_NOARGS,
 		PyDoc_STR("The id of the last transaction known here.") },
-	{ "is_connected", client_m_is_connected, METH_VARARGS,
+	{ "is_connected", (PyCFunction)(void (*)(void))client_m_is_connected,
+		METH_VARARGS | METH_KEYWORDS,
 		PyDoc_STR("Whether there is a connection to a server.") },
 	{ "is_read_only", client_m_is_read_only, METH_NOARGS,
 		PyDoc_STR("Whether nothing can be written.") },

@@ -14,9 +14,7 @@ struct finder_object {
 	PyObject ob_base;
 	struct state *st;
 	struct finder *finder; /* NULL: closed */
-	unsigned users;        /* the last one ends what was closed meanwhile */
-	bool closed;
-	PyObject *log; /* called with (level, logger, text) */
+	PyObject *log;         /* called with (level, logger, text) */
 };
 
 static void on_log(void *arg, int level, const char *logger, const char *text)
@@ -83,29 +81,11 @@ static PyObject *finder_new(PyTypeObject *type, PyObject *args, PyObject *keywor
 	return (PyObject *)o;
 }
 
-static struct finder *use(struct finder_object *o)
+static struct finder *need_finder(struct finder_object *o)
 {
-	if (!o->finder || o->closed) {
+	if (!o->finder)
 		raise_err(o->st, &(struct err){ ERR_CLOSED, "closed" });
-		return NULL;
-	}
-	o->users++;
 	return o->finder;
-}
-
-static void close_now(struct finder_object *o)
-{
-	struct finder *finder = o->finder;
-	o->finder = NULL;
-	Py_BEGIN_ALLOW_THREADS
-	finder_close(finder);
-	Py_END_ALLOW_THREADS
-}
-
-static void used(struct finder_object *o)
-{
-	if (--o->users == 0 && o->closed)
-		close_now(o);
 }
 
 static PyObject *address_list(const struct address *a, size_t n)
@@ -120,27 +100,24 @@ static PyObject *address_list(const struct address *a, size_t n)
 	return list;
 }
 
+/* With the GIL, so that nobody closes it meanwhile: nobody waits for anything while the list is locked. */
 static PyObject *finder_m_addresses(PyObject *self, PyObject *unused)
 {
 	struct finder_object *o = (struct finder_object *)self;
-	struct finder *f = use(o);
+	struct finder *f = need_finder(o);
 	if (!f)
 		return NULL;
 	struct address *a = NULL;
 	size_t n = 0;
 	struct err e = ERR_INIT;
-	int rc;
-	Py_BEGIN_ALLOW_THREADS
-	rc = finder_addresses(f, &a, &n, &e);
-	Py_END_ALLOW_THREADS
-	if (rc)
+	if (finder_addresses(f, &a, &n, &e))
 		return raise_err(o->st, &e);
 	PyObject *list = address_list(a, n);
 	mem_free(a);
 	return list;
 }
 
-/* The storage has its servers from here, and closes this when it is closed. */
+/* The storage has its servers from here, and closes this when it is closed. Nobody else has either of them yet. */
 static PyObject *finder_m_attach(PyObject *self, PyObject *storage)
 {
 	struct finder_object *o = (struct finder_object *)self;
@@ -149,7 +126,7 @@ static PyObject *finder_m_attach(PyObject *self, PyObject *storage)
 			Py_TYPE(storage)->tp_name);
 	struct client_object *client = (struct client_object *)storage;
 	struct client *c = client_use(client);
-	struct finder *f = c ? use(o) : NULL;
+	struct finder *f = c ? need_finder(o) : NULL;
 	if (!f) {
 		if (c)
 			client_used(client);
@@ -164,7 +141,6 @@ static PyObject *finder_m_attach(PyObject *self, PyObject *storage)
 		Py_INCREF(self);
 		Py_XSETREF(client->finder, self);
 	}
-	used(o);
 	client_used(client);
 	if (rc)
 		return raise_err(o->st, &e);

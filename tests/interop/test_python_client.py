@@ -65,6 +65,7 @@ def test_what_it_is(client, peer):
     assert IStorage.providedBy(storage)
     assert ZODB.interfaces.IStorageIteration.providedBy(storage)
     assert storage.getName() == f'{storage.__name__} (connected)'
+    assert storage.is_connected(test=True)
     assert storage.sortKey().startswith('1:')
     assert storage.protocol_version in (b'Z5', b'M5')
     assert storage._connection_generation == 1
@@ -523,6 +524,25 @@ def test_exit_without_close(server):
     run = subprocess.run([sys.executable, '-c', code, str(process.address[1])],
                          capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stdout, run.stderr) == (0, 'good\n', '')
+
+
+def test_exit_where_one_cannot_be_closed(server):
+    """The others are closed all the same, and it says why."""
+    process = server(MAPPING)
+    code = ('import logging, sys, zc.zkzeo\n'
+            'logging.basicConfig()\n'
+            'class Broken(zc.zkzeo.ClientStorage):\n'
+            '    def close(self):\n'
+            '        raise ValueError("no")\n'
+            'class Good(zc.zkzeo.ClientStorage):\n'
+            '    def close(self):\n'
+            '        super().close()\n'
+            '        print("closed")\n'
+            'all = [kind(("127.0.0.1", int(sys.argv[1]))) for kind in (Broken, Good) * 5]\n')
+    run = subprocess.run([sys.executable, '-c', code, str(process.address[1])],
+                         capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout) == (0, 'closed\n' * 5), run.stderr
+    assert run.stderr.count('ValueError: no') == 5
 
 
 def _references(storage, tid):

@@ -44,7 +44,10 @@ _opened = weakref.WeakSet()
 def _close_all():
     """No thread of ours may need the interpreter when it is gone."""
     for storage in list(_opened):
-        storage.close()
+        try:
+            storage.close()
+        except Exception:  # a subclass's; the others are closed all the same
+            logger.exception('%s could not be closed', storage.__name__)
 
 
 def _normalize(addr):
