@@ -11,17 +11,12 @@ import sys
 import time
 
 import pytest
+from ports import free_port
 
 START_TIMEOUT_S = 60  # under a sanitizer on a busy machine
 STOP_TIMEOUT_S = 30
 PYTHON_STOP_TIMEOUT_S = 3
 CLIENT_WAIT_S = 30
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 
 def greeting(address, timeout=5.0):

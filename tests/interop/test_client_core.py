@@ -8,7 +8,7 @@ import pytest
 from ZODB.Connection import TransactionMetaData
 
 from client_tool import BUSY, CLOSED, CONFLICT, NOENT, NOKEY, READONLY, ClientTool, ToolError, record
-from conftest import free_port
+from ports import free_port
 from wire import Z64, p64, u64, wait_until
 
 FILE = """<zeo>

@@ -14,7 +14,7 @@ import ZODB.blob
 import ZODB.POSException
 from persistent.mapping import PersistentMapping
 
-from conftest import free_port
+from ports import free_port
 from wire import MAX_TID, Z64, Closed, Wire, WireError, p64, wait_until
 
 BASE = '<zeo>\n  address {address}\n  %s\n</zeo>\n<filestorage 1>\n  path {dir}/%s\n</filestorage>\n'
