@@ -217,7 +217,8 @@ struct zkzeo_change {
 
 struct zkzeo_iterator;
 
-/** The transactions from @first to @last, both included; ZKZEO_NO_TID: from the first, to the last. */
+/** The transactions from @first to @last, both included; ZKZEO_NO_TID: from the first, to the last. An iteration ends with
+ * the connection it began on: ZKZEO_CLOSED from then on. */
 ZKZEO_MUST_CHECK int zkzeo_client_iterate(struct zkzeo_client *c, uint64_t first, uint64_t last,
 	struct zkzeo_iterator **ret, struct zkzeo_error *e);
 /** The next transaction. ZKZEO_NOENT: no more. */

@@ -4,10 +4,13 @@
 #include "codec/tid.h"
 #include "lib/api.h"
 
+enum { STARTS_MAX = 3 };
+
 struct zkzeo_iterator {
 	struct zkzeo_client *client;
-	int64_t id;        /* the server's; -1: it has ended */
-	int64_t change_id; /* of the transaction's records; -1: not asked for, -2: ended */
+	uint64_t generation; /* of the connection whose numbers these are */
+	int64_t id;          /* the server's; -1: it has ended */
+	int64_t change_id;   /* of the transaction's records; -1: not asked for, -2: ended */
 	uint64_t tid;
 	struct call transaction, change;
 	struct value *extension;
@@ -21,6 +24,14 @@ static struct val tid_or_none(uint8_t bytes[8], uint64_t tid)
 static struct val number(int64_t i)
 {
 	return (struct val){ .type = VAL_INT, .i = i };
+}
+
+/* A server numbers iterators anew for each connection: those of another one are not to be taken for these. */
+static int check_connection(const struct zkzeo_iterator *it, struct err *e)
+{
+	if (client_generation(it->client->client) == it->generation)
+		return OK;
+	return err_set(e, ERR_CLOSED, "the connection was lost in the middle of an iteration");
 }
 
 /* Ask for a number. */
@@ -44,12 +55,21 @@ int zkzeo_client_iterate(struct zkzeo_client *c, uint64_t first, uint64_t last,
 	uint8_t bytes[2][8];
 	const struct val args[] = { tid_or_none(bytes[0], first), tid_or_none(bytes[1], last) };
 	struct zkzeo_iterator *it = mem_zalloc(1, sizeof(*it));
-	int rc;
+	int rc = OK;
 
 	if (!it)
 		return err_set(err_of(e), ERR_NOMEM, "no memory for an iterator");
 	it->client = c;
-	rc = start(c, "iterator_start", args, &it->id, err_of(e));
+	/* an answer of a connection that came or went meanwhile may be of either */
+	for (int attempt = 0; attempt < STARTS_MAX; attempt++) {
+		it->generation = client_generation(c->client);
+		rc = start(c, "iterator_start", args, &it->id, err_of(e));
+		if (rc)
+			break;
+		rc = check_connection(it, err_of(e));
+		if (rc == OK)
+			break;
+	}
 	if (rc) {
 		mem_free(it);
 		return rc;
@@ -69,7 +89,11 @@ static int next(struct zkzeo_iterator *it, struct call *k, const char *method, i
 	*k = (struct call){ 0 };
 	if (*id < 0)
 		return err_set(e, ERR_NOENT, "no more");
-	rc = api_call(it->client, k, method, args, 1, e);
+	rc = check_connection(it, e);
+	if (rc == OK)
+		rc = api_call(it->client, k, method, args, 1, e);
+	if (check_connection(it, e) != OK) /* whose answer is it? */
+		rc = ERR_CLOSED;
 	if (rc)
 		return rc;
 	if (val_is_none(k->result)) {
@@ -99,11 +123,9 @@ int zkzeo_iterator_next(
 
 	value_free(it->extension);
 	it->extension = NULL;
-	it->change_id = -1;
-	if (rc) {
-		it->change_id = -2;
+	it->change_id = -2;
+	if (rc)
 		return rc;
-	}
 	v = it->transaction.result->items;
 	if (!is_id(&v[0]) || !is_text(&v[1]) || v[1].s.len != 1 || !is_text(&v[2]) ||
 		!is_text(&v[3]))
@@ -112,6 +134,7 @@ int zkzeo_iterator_next(
 	if (rc)
 		return rc;
 	it->tid = get_be64(v[0].s.data);
+	it->change_id = -1;
 	*ret = (struct zkzeo_transaction){
 		.tid = it->tid,
 		.status = (char)v[1].s.data[0],
@@ -129,9 +152,18 @@ static int start_changes(struct zkzeo_iterator *it, struct err *e)
 	uint8_t bytes[8];
 	const struct val args[] = { number(it->id), api_id(bytes, it->tid) };
 
-	if (it->tid == TID_NONE)
-		return err_set(e, ERR_STATE, "no transaction: zkzeo_iterator_next() comes first");
-	return start(it->client, "iterator_record_start", args, &it->change_id, e);
+	int64_t id = -1;
+	int rc = check_connection(it, e);
+
+	if (rc == OK && it->tid == TID_NONE)
+		rc = err_set(e, ERR_STATE, "no transaction: zkzeo_iterator_next() comes first");
+	if (rc == OK)
+		rc = start(it->client, "iterator_record_start", args, &id, e);
+	if (rc == OK)
+		rc = check_connection(it, e);
+	if (rc == OK)
+		it->change_id = id;
+	return rc;
 }
 
 int zkzeo_iterator_change(
@@ -166,7 +198,7 @@ void zkzeo_iterator_close(struct zkzeo_iterator *it)
 
 	if (!it)
 		return;
-	if (it->id >= 0) {
+	if (it->id >= 0 && check_connection(it, NULL) == OK) {
 		id = number(it->id);
 		/* that it is forgotten a little later is all that a failure would mean */
 		if (client_call(it->client->client, &k, "iterator_gc", args, 1, 1, NULL))
