@@ -18,8 +18,12 @@ struct committed {
 static void told(void *arg, uint64_t tid)
 {
 	const struct committed *c = arg;
+	const struct database_options *o = &c->db->options;
 
-	changes_add(&c->db->changes, tid, c->oids, c->n);
+	if (o->committed)
+		o->committed(o->arg, tid, c->oids, c->n);
+	else
+		changes_add(&c->db->changes, tid, c->oids, c->n);
 }
 
 static int list_oids(struct connection *conn, struct committed *ret, struct err *e)

@@ -33,6 +33,10 @@ struct database_options {
 	size_t pool_size;     /* connections that are kept when they are closed [7] */
 	bool server_sync;     /* a begin asks the server what it has (D3) */
 	struct blobs *blobs;  /* [none]; outlives the database */
+	/** What a connection has committed, where its invalidation would stand (R3): who has several databases on a client
+	 * tells all of them, with database_invalidate(). [only this one learns of it] */
+	void (*committed)(void *arg, uint64_t tid, const uint64_t *oids, size_t n);
+	void *arg;
 };
 
 /** What a transaction says of itself; NULL: nothing. */

@@ -77,6 +77,8 @@ struct zkzeo_db {
 
 /** What the client's callbacks are: they pass on to databases and program. @c lives as long as the client. */
 void api_events(struct zkzeo_client *c, struct client_events *ret);
+/** Transaction @tid changed @oids: to all databases of the client. */
+void api_invalidate(struct zkzeo_client *c, uint64_t tid, const uint64_t *oids, size_t n);
 MUST_CHECK int api_resolver_open(
 	struct api_resolver *r, const struct zkzeo_events *events, struct err *e);
 void api_resolver_close(struct api_resolver *r);

@@ -43,11 +43,20 @@ static void detach(struct zkzeo_db *db)
 	pthread_mutex_unlock(&db->client->lock);
 }
 
+/* A database's own commits are news to the others on its client. */
+static void on_committed(void *arg, uint64_t tid, const uint64_t *oids, size_t n)
+{
+	api_invalidate(arg, tid, oids, n);
+}
+
 int zkzeo_db_of_client(struct zkzeo_client *c, const struct zkzeo_db_options *options,
 	struct zkzeo_db **ret, struct zkzeo_error *e)
 {
 	struct zkzeo_db_options o = zkzeo_db_options_default();
-	struct database_options d = { .server_sync = c->server_sync, .blobs = c->blobs };
+	struct database_options d = { .server_sync = c->server_sync,
+		.blobs = c->blobs,
+		.committed = on_committed,
+		.arg = c };
 	struct zkzeo_db *db;
 	int rc;
 

@@ -1,14 +1,19 @@
 /* What a client tells: to the databases on it, then to the program. */
 #include "lib/api.h"
 
-static void on_invalidate(void *arg, uint64_t tid, const uint64_t *oids, size_t n)
+void api_invalidate(struct zkzeo_client *c, uint64_t tid, const uint64_t *oids, size_t n)
 {
-	struct zkzeo_client *c = arg;
-
 	pthread_mutex_lock(&c->lock);
 	for (struct zkzeo_db *db = c->dbs; db; db = db->next)
 		database_invalidate(db->database, tid, oids, n);
 	pthread_mutex_unlock(&c->lock);
+}
+
+static void on_invalidate(void *arg, uint64_t tid, const uint64_t *oids, size_t n)
+{
+	struct zkzeo_client *c = arg;
+
+	api_invalidate(c, tid, oids, n);
 	if (c->events.invalidate)
 		c->events.invalidate(c->events.arg, tid, oids, n);
 }

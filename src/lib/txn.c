@@ -179,10 +179,7 @@ static void told(void *arg, uint64_t tid)
 {
 	const struct zkzeo_txn *t = arg;
 
-	pthread_mutex_lock(&t->client->lock);
-	for (struct zkzeo_db *db = t->client->dbs; db; db = db->next)
-		database_invalidate(db->database, tid, t->oids, t->n_oids);
-	pthread_mutex_unlock(&t->client->lock);
+	api_invalidate(t->client, tid, t->oids, t->n_oids);
 }
 
 int zkzeo_txn_finish(struct zkzeo_txn *t, uint64_t *ret_tid, struct zkzeo_error *e)

@@ -466,6 +466,26 @@ def test_a_raw_commit_is_seen_by_the_databases_of_the_client(server, tool, datab
     assert c('state', oid).endswith(' 20')
 
 
+def test_two_databases_on_one_client(peer, tool):
+    c = tool(peer(CONFIG))
+    c('set', 'x', 1)
+    c('commit')
+    c('swap')
+    assert c('show', 'x') == '1'
+    c('swap')
+    c('set', 'x', 2)
+    tid = c('commit')
+    c('swap')
+    assert c('show', 'x') == '1'
+    c('begin')
+    assert c('show', 'x') == '2'
+    c('set', 'x', 3)
+    assert int(c('commit')) > int(tid)
+    c('swap')
+    c('begin')
+    assert c('show', 'x') == '3'
+
+
 def test_restore_and_delete(server, tool):
     s = server(CONFIG)
     c = tool(s)
@@ -521,6 +541,27 @@ def test_iterate(peer, example, installed, database):
     assert lines[1].split()[1:] == ['persistent.mapping.PersistentMapping,', lines[1].split()[2], 'bytes']
     assert lines[2].endswith(' somebody: the first')
     assert sum(line.startswith('    0x') for line in lines) == 3
+
+
+def test_an_iteration_ends_with_its_connection(server, tool):
+    """A server numbers its iterators for each connection: the number may be another one's after it was lost."""
+    s = server(CONFIG)
+    c = tool(s)
+    for i in range(4):
+        c('set', 'x', i)
+        c('commit')
+    for lost_in in 'next', 'change':
+        c('iterate')
+        c('iterate', 'next')
+        c('iterate', 'change')
+        s.stop()
+        s.start()
+        c('sync')
+        with pytest.raises(Failed, match='closed'):
+            c('iterate', lost_in)
+        with pytest.raises(Failed, match='closed'):
+            c('iterate', lost_in)
+        c('iterate', 'end')
 
 
 def test_follow(server, example, installed, database):

@@ -12,6 +12,9 @@
 static struct zkzeo_client *client;
 static struct zkzeo_db *db;
 static struct zkzeo_connection *conn;
+static struct zkzeo_db *other_db;
+static struct zkzeo_connection *other_conn;
+static struct zkzeo_iterator *iterator;
 static struct zkzeo_error error;
 static char line[1 << 16];
 static int n_resolved;
@@ -637,6 +640,44 @@ static int cmd_blob_read(void)
 	return print_file(fd);
 }
 
+/* What follows is asked of another database on the same client, and back. */
+static int cmd_swap(void)
+{
+	struct zkzeo_connection *c = conn;
+
+	if (!other_db)
+		TRY(zkzeo_db_of_client(client, NULL, &other_db, &error));
+	if (!other_conn)
+		TRY(zkzeo_connection_open(other_db, &other_conn, &error));
+	conn = other_conn;
+	other_conn = c;
+	return 0;
+}
+
+/* iterate / next / change / end: a transaction's or object's number */
+static int cmd_iterate(void)
+{
+	struct zkzeo_transaction t;
+	struct zkzeo_change change;
+	char *what = word();
+
+	if (!what) {
+		TRY(zkzeo_client_iterate(client, ZKZEO_NO_TID, ZKZEO_NO_TID, &iterator, &error));
+		printf("ok\n");
+	} else if (strcmp(what, "next") == 0) {
+		TRY(zkzeo_iterator_next(iterator, &t, &error));
+		printf("ok %" PRIu64 "\n", t.tid);
+	} else if (strcmp(what, "change") == 0) {
+		TRY(zkzeo_iterator_change(iterator, &change, &error));
+		printf("ok %" PRIu64 "\n", change.oid);
+	} else {
+		zkzeo_iterator_close(iterator);
+		iterator = NULL;
+		printf("ok\n");
+	}
+	return 0;
+}
+
 /* A child cannot use what it has inherited; it opens its own. */
 static int in_child(void)
 {
@@ -705,6 +746,8 @@ static const struct {
 	{ "threads", cmd_threads, 1 },
 	{ "resolved", cmd_resolved, 1 },
 	{ "fork", cmd_fork, 1 },
+	{ "swap", cmd_swap, 0 },
+	{ "iterate", cmd_iterate, 1 },
 	{ "blob", cmd_blob, 1 },
 	{ "blob_txn", cmd_blob_txn, 1 },
 	{ "blob_read", cmd_blob_read, 1 },
@@ -792,7 +835,10 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	while (!rc && fgets(line, sizeof(line), stdin))
 		run();
+	zkzeo_iterator_close(iterator);
 	zkzeo_connection_close(conn);
+	zkzeo_connection_close(other_conn);
+	zkzeo_db_close(other_db);
 	zkzeo_db_close(db);
 	return rc != 0;
 }
