@@ -131,10 +131,10 @@ ZKZEO_API struct zkzeo_value *zkzeo_object_reference(const struct zkzeo_object *
 /** The state. It lives until the transaction ends or the state is set, and is not to be changed. */
 ZKZEO_MUST_CHECK int zkzeo_object_state(
 	struct zkzeo_object *o, const struct zkzeo_value **ret, struct zkzeo_error *e);
-/** The same, to be changed: it is written with the commit. ZKZEO_UNSUPPORTED: a state that can only be read. */
+/** The same, to be changed: it stays the object's, and is written with the commit. ZKZEO_UNSUPPORTED: a state that can only be read. */
 ZKZEO_MUST_CHECK int zkzeo_object_change(
 	struct zkzeo_object *o, struct zkzeo_value **ret, struct zkzeo_error *e);
-/** Another state. Taken. */
+/** Another state. Taken. ZKZEO_INVAL: a container or another object has it. */
 ZKZEO_MUST_CHECK int zkzeo_object_set(
 	struct zkzeo_object *o, struct zkzeo_value *state, struct zkzeo_error *e);
 /** The dict of a PersistentMapping or the list of a PersistentList. ZKZEO_INVAL: it is neither. */

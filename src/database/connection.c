@@ -236,11 +236,13 @@ int connection_add(struct connection *conn, const char *class, struct value *sta
 
 int connection_root(struct connection *conn, struct persistent **ret, struct err *e)
 {
+	struct value *state = NULL;
 	int rc = connection_get(conn, OID_ROOT, ret, e);
 
 	if (rc != ERR_NOKEY || conn->historical)
 		return rc;
-	return add(conn, OID_ROOT, OBJECT_MAPPING, object_state_of_data(value_dict()), ret, e);
+	rc = object_state_of_data(value_dict(), &state, e);
+	return rc ? rc : add(conn, OID_ROOT, OBJECT_MAPPING, state, ret, e);
 }
 
 int connection_prefetch(struct connection *conn, const uint64_t *oids, size_t n, struct err *e)

@@ -186,21 +186,19 @@ int persistent_change(struct persistent *p, struct value **ret, struct err *e)
 
 int persistent_set(struct persistent *p, struct value *state, struct err *e)
 {
+	struct value *own;
 	int rc = make_changeable(p, e);
 
-	if (rc == OK && !state)
-		rc = err_set(e, ERR_NOMEM, "no state: there was no memory for it");
+	if (rc == OK && state && state == p->record.state)
+		return persistent_change(p, &own, e);
+	if (rc == OK)
+		rc = object_set_state(&p->record, state, e);
 	if (rc) {
 		value_free(state);
 		return rc;
 	}
 	if (p->status == PERSISTENT_CLEAN)
 		persistent_mark_changed(p, PERSISTENT_CHANGED);
-	value_free(p->record.state);
-	p->record.state = state;
-	mem_free(p->record.fixed);
-	p->record.fixed = NULL;
-	p->record.old = false;
 	return OK;
 }
 

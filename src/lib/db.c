@@ -222,14 +222,17 @@ int zkzeo_connection_new(struct zkzeo_connection *conn, const char *class_name,
 static int new_of_data(struct zkzeo_connection *conn, const char *class, enum value_kind kind,
 	struct value *data, struct zkzeo_object **ret, struct err *e)
 {
+	struct value *state = NULL;
+	int rc;
+
 	if (data && value_kind(data) != kind) {
 		value_free(data);
 		return err_set(e, ERR_INVAL, "the data of a %s is a %s",
 			kind == VALUE_DICT ? "PersistentMapping" : "PersistentList",
 			kind == VALUE_DICT ? "dict" : "list");
 	}
-	return connection_add(
-		conn_of(conn), class, object_state_of_data(data), (struct persistent **)ret, e);
+	rc = object_state_of_data(data, &state, e);
+	return rc ? rc : connection_add(conn_of(conn), class, state, (struct persistent **)ret, e);
 }
 
 int zkzeo_connection_new_mapping(struct zkzeo_connection *conn, struct zkzeo_value *dict,

@@ -440,8 +440,7 @@ int zkzeo_record_parse(const void *data, size_t len, char **ret_class,
 	class = object_dotted(r.class);
 	if (class) {
 		*ret_class = class;
-		*ret_state = api_value(r.state);
-		r.state = NULL;
+		*ret_state = api_value(object_take_state(&r));
 	} else {
 		rc = err_set(err_of(e), ERR_NOMEM, "no memory for a class");
 	}

@@ -20,7 +20,7 @@ void object_free(struct object_record *r)
 {
 	mem_free(r->class);
 	value_free(r->args);
-	value_free(r->state);
+	value_free(object_take_state(r));
 	mem_free(r->fixed);
 	*r = (struct object_record){ 0 };
 }
@@ -107,6 +107,8 @@ int object_read(struct slice data, struct object_record *ret, struct err *e)
 	if (rc == OK)
 		rc = read_record(data, &arena, &r, &err);
 	if (rc == OK)
+		rc = value_hold(r.state, &err);
+	if (rc == OK)
 		*ret = r;
 	else
 		object_free(&r);
@@ -160,20 +162,44 @@ int object_make(const char *class, struct value *state, struct object_record *re
 	struct object_record r = { 0 };
 	int rc = OK;
 
-	if (!state)
-		rc = err_set(e, ERR_NOMEM, "no state: there was no memory for it");
-	else if (!value_is_class(slice_str(class)))
+	if (!value_is_class(slice_str(class)))
 		rc = err_set(e, ERR_INVAL, "'%s' is no class: MODULE.NAME was expected", class);
 	r.class = rc == OK ? mem_strdup(class) : NULL;
 	if (rc == OK && !r.class)
 		rc = err_set(e, ERR_NOMEM, "no memory for a class");
+	if (rc == OK)
+		rc = value_hold(state, e);
 	if (rc) {
+		mem_free(r.class);
 		value_free(state);
 		return rc;
 	}
 	r.state = state;
 	*ret = r;
 	return OK;
+}
+
+int object_set_state(struct object_record *r, struct value *state, struct err *e)
+{
+	int rc = value_hold(state, e);
+
+	if (rc)
+		return rc; /* it is somebody's, or none */
+	value_free(object_take_state(r));
+	r->state = state;
+	mem_free(r->fixed);
+	r->fixed = NULL;
+	r->old = false;
+	return OK;
+}
+
+struct value *object_take_state(struct object_record *r)
+{
+	struct value *state = r->state;
+
+	value_let_go(state);
+	r->state = NULL;
+	return state;
 }
 
 struct value *object_data(const struct object_record *r)
@@ -194,18 +220,21 @@ struct value *object_data(const struct object_record *r)
 	return data && value_kind(data) == VALUE_LIST ? data : NULL;
 }
 
-struct value *object_state_of_data(struct value *data)
+int object_state_of_data(struct value *data, struct value **ret, struct err *e)
 {
 	struct value *state = value_dict();
+	int rc;
 
 	if (!state) {
 		value_free(data);
-		return NULL;
+		return err_set(e, ERR_NOMEM, "no memory for a state");
 	}
-	if (value_set(state, value_str(slice_str("data")), data, NULL) == OK)
-		return state;
-	value_free(state);
-	return NULL;
+	rc = value_set(state, value_str(slice_str("data")), data, e);
+	if (rc)
+		value_free(state);
+	else
+		*ret = state;
+	return rc;
 }
 
 char *object_dotted(const char *class)

@@ -18,7 +18,7 @@
 struct object_record {
 	char *class;         /* "module\nname" */
 	struct value *args;  /* what its instance is made from, a tuple; NULL: nothing */
-	struct value *state; /* NULL: a ghost's */
+	struct value *state; /* held; NULL: a ghost's */
 	bool old;            /* its pickles had a protocol below 3 */
 	char *fixed;         /* why the state cannot be changed in place; NULL: it can */
 };
@@ -34,14 +34,20 @@ MUST_CHECK int object_write(const struct object_record *r, struct buf *out, stru
 /** NULLs are fine. */
 void object_free(struct object_record *r);
 
-/** A record of class @class ("module\nname") with @state, which is taken. Returns 0, ERR_INVAL or ERR_NOMEM. */
+/** A record of class @class ("module\nname") with @state, which is taken. Returns 0, ERR_INVAL or
+ * ERR_NOMEM. */
 MUST_CHECK int object_make(
 	const char *class, struct value *state, struct object_record *ret, struct err *e);
 
+/** Another state, which is taken and can be changed in place. ERR_INVAL: a container or object has it; ERR_NOMEM: it is NULL. */
+MUST_CHECK int object_set_state(struct object_record *r, struct value *state, struct err *e);
+/** Its state, which is the caller's then. */
+struct value *object_take_state(struct object_record *r);
+
 /** The dict of a PersistentMapping's state or the list of a PersistentList's, old forms included; NULL: it is neither. */
 struct value *object_data(const struct object_record *r);
-/** The state of one with @data, which is taken; NULL without memory. */
-struct value *object_state_of_data(struct value *data);
+/** The state of one with @data, which is taken. ERR_INVAL: a container or object has it; ERR_NOMEM. */
+MUST_CHECK int object_state_of_data(struct value *data, struct value **ret, struct err *e);
 
 /** "module.name" from "module\nname", or the reverse (at the last dot); the caller frees it with mem_free(). NULL without memory,
  * or when there is no dot. */

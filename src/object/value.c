@@ -316,6 +316,30 @@ struct value *value_item(const struct value *v, size_t i)
 	return is_sequence(v) && i < v->seq.n ? v->seq.items[i] : NULL;
 }
 
+static int refuse_owned(struct err *e)
+{
+	return err_set(e, ERR_INVAL, "the value is in a container or an object already: copy it");
+}
+
+/* The owner of what is in no container, and yet not the caller's. */
+static struct value holder = { .kind = VALUE_NONE };
+
+int value_hold(struct value *v, struct err *e)
+{
+	if (!v)
+		return err_set(e, ERR_NOMEM, "no state: there was no memory for it");
+	if (v->owner)
+		return refuse_owned(e);
+	v->owner = &holder;
+	return OK;
+}
+
+void value_let_go(struct value *v)
+{
+	if (v && v->owner == &holder)
+		v->owner = NULL;
+}
+
 int value_may_own(const struct value *v, const struct value *item, struct err *e)
 {
 	if (!item)
@@ -323,7 +347,7 @@ int value_may_own(const struct value *v, const struct value *item, struct err *e
 			"no value: there was no memory for it, or it is none (text that is not "
 			"UTF-8)");
 	if (item->owner)
-		return err_set(e, ERR_INVAL, "the value is in a container already: copy it");
+		return refuse_owned(e);
 	for (; v; v = v->owner)
 		if (v == item)
 			return err_set(e, ERR_INVAL, "a value that would hold itself");

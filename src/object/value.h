@@ -62,6 +62,10 @@ struct value *value_reference(const struct reference *r);
 struct value *value_copy(const struct value *v);
 /** Only what nobody else owns. NULL is fine. */
 void value_free(struct value *v);
+/** Own @v as a container does: it cannot be put into one, nor freed, by others. ERR_INVAL: it is owned; ERR_NOMEM: NULL. */
+MUST_CHECK int value_hold(struct value *v, struct err *e);
+/** Nobody's any more. NULL is fine. */
+void value_let_go(struct value *v);
 
 /** "module\nname": both are lines of their own in a pickle. */
 bool value_is_class(struct slice s);

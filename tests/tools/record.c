@@ -13,6 +13,8 @@
 static int copy_state(struct object_record *r, struct err *e)
 {
 	struct value *copy = value_copy(r->state);
+	bool old = r->old;
+	int rc;
 
 	if (!copy)
 		return err_set(e, ERR_NOMEM, "no copy");
@@ -20,9 +22,9 @@ static int copy_state(struct object_record *r, struct err *e)
 		value_free(copy);
 		return err_set(e, ERR_CORRUPT, "a copy that differs");
 	}
-	value_free(r->state);
-	r->state = copy;
-	return OK;
+	rc = object_set_state(r, copy, e);
+	r->old = old;
+	return rc;
 }
 
 static int answer_of(struct object_record *r, uint8_t wanted, struct buf *out, struct err *e)

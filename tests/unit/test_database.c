@@ -256,6 +256,42 @@ static void test_what_is_new_dies_with_its_transaction(void **state)
 	connection_close(a);
 }
 
+static void test_a_state_belongs_to_its_object(void **state)
+{
+	struct connection *a = open_connection();
+	struct value *list = value_list();
+	struct value *item = value_list();
+	struct value *own = NULL;
+	struct persistent *p;
+	struct persistent *q;
+
+	ok(value_insert(list, 0, item, &last));
+	assert_int_equal(connection_add(a, OBJECT_LIST, item, &p, &last), ERR_INVAL);
+	assert_non_null(strstr(last.text, "copy it"));
+	ok(connection_add(a, OBJECT_LIST, value_int(1), &p, &last));
+	assert_int_equal(persistent_set(p, item, &last), ERR_INVAL);
+	ok(persistent_set(p, list, &last));
+	/* to be changed, but not to be given away */
+	ok(persistent_change(p, &own, &last));
+	assert_ptr_equal(own, list);
+	ok(connection_add(a, OBJECT_LIST, value_list(), &q, &last));
+	assert_int_equal(persistent_set(q, own, &last), ERR_INVAL);
+	ok(persistent_change(q, &item, &last));
+	assert_int_equal(value_insert(item, 0, own, &last), ERR_INVAL);
+	value_free(own);
+	/* set once more */
+	commit(a);
+	ok(persistent_change(p, &own, &last));
+	ok(value_insert(own, 1, value_int(7), &last));
+	ok(persistent_set(p, own, &last));
+	commit(a);
+	ok(persistent_change(p, &own, &last));
+	assert_int_equal(value_len(own), 2);
+	persistent_unref(p);
+	persistent_unref(q);
+	connection_close(a);
+}
+
 static void test_what_is_held_back_is_not_seen(void **state)
 {
 	struct connection *a = open_connection();
@@ -693,11 +729,13 @@ static int work(struct connection *conn, void *arg, struct err *e)
 	struct persistent *root = NULL;
 	struct persistent *p = NULL;
 	struct value *data;
+	struct value *state = NULL;
 	int rc = connection_root(conn, &root, e);
 
 	if (rc == OK)
-		rc = connection_add(
-			conn, OBJECT_MAPPING, object_state_of_data(value_dict()), &p, e);
+		rc = object_state_of_data(value_dict(), &state, e);
+	if (rc == OK)
+		rc = connection_add(conn, OBJECT_MAPPING, state, &p, e);
 	if (rc == OK)
 		rc = persistent_read_current(root, e);
 	if (rc == OK)
@@ -740,6 +778,7 @@ int main(void)
 		TEST(test_what_was_merged_is_read_again),
 		TEST(test_reads_that_must_be_current),
 		TEST(test_what_is_new_dies_with_its_transaction),
+		TEST(test_a_state_belongs_to_its_object),
 		TEST(test_what_is_held_back_is_not_seen),
 		TEST(test_after_another_connection),
 		TEST(test_what_is_told_late),

@@ -85,6 +85,32 @@ static int containers(void)
 	return 0;
 }
 
+/* Objects without a server: of a client that has not connected yet. */
+static int states(void)
+{
+	struct zkzeo_options o = zkzeo_options_default();
+	const char *addresses[] = { "127.0.0.1:1" };
+	struct zkzeo_value *list = zkzeo_list(), *item = zkzeo_list();
+	struct zkzeo_connection *conn;
+	struct zkzeo_object *object;
+	struct zkzeo_db *db;
+
+	o.addresses = addresses;
+	o.n_addresses = 1;
+	o.no_wait = true;
+	EXPECT(zkzeo_list_append(list, item, &e) == 0);
+	EXPECT(zkzeo_db_open(&o, NULL, &db, &e) == 0);
+	EXPECT(zkzeo_connection_open(db, &conn, &e) == 0);
+	/* what a container has is not taken out of it */
+	EXPECT(zkzeo_connection_new(conn, ZKZEO_PLIST, item, &object, &e) != 0);
+	EXPECT(zkzeo_connection_new_list(conn, item, &object, &e) == ZKZEO_INVAL);
+	EXPECT(zkzeo_list_item(list, 0) == item && zkzeo_value_len(item) == 0);
+	zkzeo_connection_close(conn);
+	zkzeo_db_close(db);
+	zkzeo_value_free(list);
+	return 0;
+}
+
 static int records(void)
 {
 	struct zkzeo_value *state = zkzeo_dict();
@@ -107,7 +133,7 @@ static int records(void)
 
 int main(void)
 {
-	if (options() || kinds() || containers() || records())
+	if (options() || kinds() || containers() || states() || records())
 		return 1;
 	printf("all right\n");
 	return 0;
