@@ -73,7 +73,7 @@ ZKZEO_MUST_CHECK int zkzeo_db_run(struct zkzeo_db *db,
 /** A connection from the pool, or a new one, in a transaction that has just begun. */
 ZKZEO_MUST_CHECK int zkzeo_connection_open(
 	struct zkzeo_db *db, struct zkzeo_connection **ret, struct zkzeo_error *e);
-/** The database as it was before transaction @tid, for reading. */
+/** The database as it was before transaction @tid, for reading. ZKZEO_INVAL: @tid is later than the next one after the last. */
 ZKZEO_MUST_CHECK int zkzeo_connection_open_before(
 	struct zkzeo_db *db, uint64_t tid, struct zkzeo_connection **ret, struct zkzeo_error *e);
 /** Changes are forgotten. Objects are let go of before. NULL is fine. */

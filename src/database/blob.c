@@ -19,7 +19,8 @@ bool persistent_is_blob(const struct persistent *p)
 
 void persistent_drop_blob(struct persistent *p)
 {
-	if (p->blob_path)
+	if (p->blob_path &&
+		database_check_fork(p->conn->db, NULL) == OK) /* else it is the parent's */
 		unlink(p->blob_path);
 	mem_free(p->blob_path);
 	p->blob_path = NULL;

@@ -196,9 +196,9 @@ int connection_commit(
 	struct connection *conn, const struct commit_note *note, uint64_t *ret_tid, struct err *e)
 {
 	uint64_t tid = TID_NONE;
-	int rc = OK;
+	int rc = database_check_fork(conn->db, e);
 
-	if (conn->changed || conn->checked)
+	if (rc == OK && (conn->changed || conn->checked))
 		rc = commit_changes(conn, note, &tid, e);
 	if (rc) {
 		connection_abort(conn);

@@ -67,12 +67,12 @@ static void take_snapshot(struct connection *conn)
 
 int connection_begin(struct connection *conn, struct err *e)
 {
-	int rc = OK;
+	int rc = database_check_fork(conn->db, e);
 
-	if (conn->changed)
-		return err_set(e, ERR_STATE,
+	if (rc == OK && conn->changed)
+		rc = err_set(e, ERR_STATE,
 			"a transaction with changes is to be committed or aborted first");
-	if (conn->db->options.server_sync && !conn->historical)
+	if (rc == OK && conn->db->options.server_sync && !conn->historical)
 		rc = client_ping(conn->db->client, e);
 	if (rc)
 		return rc;

@@ -68,6 +68,8 @@ struct database {
 	size_t n_pool;
 };
 
+/** ERR_CLOSED in a child of the process that has opened it (T31). */
+MUST_CHECK int database_check_fork(const struct database *db, struct err *e);
 MUST_CHECK int connection_new(struct database *db, struct connection **ret, struct err *e);
 void connection_free(struct connection *conn);
 /** Begin when none has begun. */

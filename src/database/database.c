@@ -66,6 +66,14 @@ void database_invalidate_all(struct database *db)
 	changes_all(&db->changes, client_last_tid(db->client));
 }
 
+int database_check_fork(const struct database *db, struct err *e)
+{
+	if (db->pid == getpid())
+		return OK;
+	return err_set(
+		e, ERR_CLOSED, "the database was opened before a fork: a child opens its own");
+}
+
 /* The one that was used last has the most of what is current. */
 static struct connection *take_pooled(struct database *db)
 {
@@ -83,9 +91,13 @@ static struct connection *take_pooled(struct database *db)
 
 int database_open(struct database *db, struct connection **ret, struct err *e)
 {
-	struct connection *conn = take_pooled(db);
-	int rc = conn ? OK : connection_new(db, &conn, e);
+	struct connection *conn = NULL;
+	int rc = database_check_fork(db, e);
 
+	if (rc == OK)
+		conn = take_pooled(db);
+	if (rc == OK && !conn)
+		rc = connection_new(db, &conn, e);
 	if (rc)
 		return rc;
 	rc = connection_begin(conn, e);
@@ -96,11 +108,31 @@ int database_open(struct database *db, struct connection **ret, struct err *e)
 	return rc;
 }
 
+/* What comes before @tid is known, and stays as it is (D1). */
+static int check_past(struct database *db, uint64_t tid, struct err *e)
+{
+	int rc = OK;
+
+	if (tid == TID_NONE)
+		return err_set(e, ERR_INVAL, "a tid was expected: before it is what is shown");
+	if (tid - 1 > client_last_tid(db->client)) /* others may know of more */
+		rc = client_ping(db->client, e);
+	if (rc == OK && tid - 1 > client_last_tid(db->client))
+		rc = err_set(e, ERR_INVAL,
+			"tid 0x%016llx is in the future: the last transaction is 0x%016llx",
+			(unsigned long long)tid, (unsigned long long)client_last_tid(db->client));
+	return rc;
+}
+
 int database_open_before(struct database *db, uint64_t tid, struct connection **ret, struct err *e)
 {
 	struct connection *conn = NULL;
-	int rc = connection_new(db, &conn, e);
+	int rc = database_check_fork(db, e);
 
+	if (rc == OK)
+		rc = check_past(db, tid, e);
+	if (rc == OK)
+		rc = connection_new(db, &conn, e);
 	if (rc)
 		return rc;
 	conn->historical = true;

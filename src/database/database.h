@@ -64,7 +64,8 @@ void database_invalidate_all(struct database *db);
 
 /** A connection from the pool, or a new one; its first transaction has begun. */
 MUST_CHECK int database_open(struct database *db, struct connection **ret, struct err *e);
-/** One that shows the database as it was before transaction @tid, for reading only. */
+/** One that shows the database as it was before transaction @tid, for reading only. ERR_INVAL: a tid that is in the future
+ * as far as the server knows. */
 MUST_CHECK int database_open_before(
 	struct database *db, uint64_t tid, struct connection **ret, struct err *e);
 /** Back to the pool, or freed; changes are dropped. All objects were let go of. NULL is fine. */

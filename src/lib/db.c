@@ -68,6 +68,9 @@ int zkzeo_db_of_client(struct zkzeo_client *c, const struct zkzeo_db_options *op
 	d.cache_objects = o.cache_objects;
 	d.cache_bytes = o.cache_bytes;
 	d.pool_size = o.pool_size;
+	if (c->pid != getpid())
+		return err_set(err_of(e), ERR_CLOSED,
+			"the client was opened before a fork: a child opens its own");
 	db = mem_zalloc(1, sizeof(*db));
 	if (!db)
 		return err_set(err_of(e), ERR_NOMEM, "no memory for a database");

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -485,6 +486,30 @@ static void test_the_past(void **state)
 	connection_close(a);
 }
 
+/* What it would show changes while it is read. */
+static void test_the_future(void **state)
+{
+	struct connection *a = open_connection();
+	struct connection *other = NULL;
+	uint64_t tid;
+
+	set_number(a, "x", 1);
+	tid = commit(a);
+	assert_int_equal(database_open_before(db, tid + 2, &other, &last), ERR_INVAL);
+	assert_non_null(strstr(last.text, "future"));
+	assert_int_equal(database_open_before(db, 0, &other, &last), ERR_INVAL);
+	ok(database_open_before(db, tid + 1, &other, &last));
+	assert_int_equal(number(other, "x"), 1);
+	connection_close(other);
+	/* what the client only does not know of yet is asked for */
+	client->holds_back = true;
+	fake_commit(client, 99, slice_str("x"));
+	ok(database_open_before(db, tid + 2, &other, &last));
+	assert_int_equal(connection_snapshot(other), tid + 1);
+	connection_close(other);
+	connection_close(a);
+}
+
 static void test_server_sync(void **state)
 {
 	struct connection *a;
@@ -550,6 +575,79 @@ static void test_run(void **state)
 	connection_close(a);
 }
 
+/* In a child the locks may be somebody's who is not there, and nothing is asked or told. */
+static void test_a_child_is_told_that_it_is_one(void **state)
+{
+	struct connection *a = open_connection();
+	struct connection *b = NULL;
+	uint64_t tid = 0;
+	int status = -1;
+	pid_t pid;
+
+	set_number(a, "x", 1);
+	commit(a);
+	pthread_mutex_lock(&db->lock);
+	pthread_mutex_lock(&db->changes.lock);
+	pid = fork();
+	if (pid == 0) {
+		int bad = 0;
+
+		alarm(10);
+		bad |= database_open(db, &b, &last) != ERR_CLOSED;
+		bad |= (database_open_before(db, 1, &b, &last) != ERR_CLOSED) << 1;
+		bad |= (connection_begin(a, &last) != ERR_CLOSED) << 2;
+		bad |= (connection_commit(a, NULL, &tid, &last) != ERR_CLOSED) << 3;
+		bad |= (database_run(db, run_once, NULL, 1, NULL, NULL, &last) != ERR_CLOSED) << 4;
+		connection_close(a);
+		database_free(db);
+		_exit(bad);
+	}
+	pthread_mutex_unlock(&db->changes.lock);
+	pthread_mutex_unlock(&db->lock);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	connection_close(a);
+}
+
+static void make_file(char path[32])
+{
+	int fd;
+
+	strcpy(path, "/tmp/test_database-XXXXXX");
+	fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "blob", 4), 4);
+	close(fd);
+}
+
+/* The file is the parent's, who will commit it. */
+static void test_a_child_leaves_blobs_alone(void **state)
+{
+	struct connection *a;
+	struct persistent *p;
+	char path[32];
+	int status = -1;
+	pid_t pid;
+
+	tear_down(state);
+	set_up_with(&(struct database_options){ .blobs = (struct blobs *)state });
+	a = open_connection();
+	make_file(path);
+	ok(connection_add_blob(a, path, &p, &last));
+	pid = fork();
+	if (pid == 0) {
+		persistent_unref(p);
+		connection_close(a);
+		database_free(db);
+		_exit(access(path, F_OK) != 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	persistent_unref(p);
+	connection_close(a);
+	assert_int_not_equal(access(path, F_OK), 0);
+}
+
 static void test_failures_forget_the_changes(void **state)
 {
 	struct connection *a = open_connection();
@@ -568,17 +666,6 @@ static void test_failures_forget_the_changes(void **state)
 	assert_int_equal(number(a, "x"), 1);
 	assert_int_equal(commit(a), 0); /* nothing is left of them */
 	connection_close(a);
-}
-
-static void make_file(char path[32])
-{
-	int fd;
-
-	strcpy(path, "/tmp/test_database-XXXXXX");
-	fd = mkstemp(path);
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, "blob", 4), 4);
-	close(fd);
 }
 
 static void test_a_blobs_file_is_taken(void **state)
@@ -786,8 +873,11 @@ int main(void)
 		TEST(test_the_cache_has_a_bound),
 		TEST(test_the_pool),
 		TEST(test_the_past),
+		TEST(test_the_future),
 		TEST(test_server_sync),
 		TEST(test_run),
+		TEST(test_a_child_is_told_that_it_is_one),
+		TEST(test_a_child_leaves_blobs_alone),
 		TEST(test_failures_forget_the_changes),
 		TEST(test_a_blobs_file_is_taken),
 		TEST(test_snapshots_under_a_seed),

@@ -682,12 +682,16 @@ static int cmd_iterate(void)
 static int in_child(void)
 {
 	struct zkzeo_record r;
+	struct zkzeo_connection *another;
 	struct zkzeo_object *o = NULL;
+	struct zkzeo_db *second;
 	struct zkzeo_error e;
 	int bad = 0;
 
 	bad |= zkzeo_client_load(client, 0xffff, &r, &e) != ZKZEO_CLOSED;
 	bad |= (zkzeo_client_sync(client, &e) != ZKZEO_CLOSED) << 1;
+	bad |= (zkzeo_connection_open(db, &another, &e) != ZKZEO_CLOSED) << 5;
+	bad |= (zkzeo_db_of_client(client, NULL, &second, &e) != ZKZEO_CLOSED) << 6;
 	zkzeo_connection_close(conn);
 	zkzeo_db_close(db);
 	bad |= (zkzeo_db_open(&options, NULL, &db, &e) != 0) << 2;
