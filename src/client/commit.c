@@ -287,8 +287,9 @@ static void note_failure(struct call *k, struct client_failure *failure)
 	buf_put_slice(&failure->reply, k->reply);
 }
 
-/* @k's answer is there, or an error in @e that is noted in @failure, too. */
-static int call(struct client_txn *t, struct call *k, const char *method, struct err *e)
+/* @k's answer is there, or an error in @e that is noted in @failure, too.
+ * @last  the transaction is over whatever happens: a server that could not be told learns it from the connection's end */
+static int call(struct client_txn *t, struct call *k, const char *method, bool last, struct err *e)
 {
 	struct client *c = t->client;
 	struct val id = int_of(t->id);
@@ -305,6 +306,9 @@ static int call(struct client_txn *t, struct call *k, const char *method, struct
 		rc = k->rc;
 		if (rc != OK && e)
 			*e = k->err;
+	} else if (last) {
+		conn_kill(t->conn, rc, "%s() could not be sent: %s", method,
+			e ? e->text : err_name(rc));
 	}
 	client_leave(c);
 	return rc;
@@ -435,7 +439,7 @@ int client_txn_vote(struct client_txn *t, const struct client_conflict **ret_con
 	t->conflicts = NULL;
 	t->n_conflicts = 0;
 	t->vote = (struct call){ .on_reply = on_vote };
-	rc = call(t, &t->vote, "vote", e);
+	rc = call(t, &t->vote, "vote", false, e);
 	note_failure(&t->vote, failure);
 	if (rc == OK)
 		rc = call_decode(&t->vote, e);
@@ -598,7 +602,7 @@ int client_txn_finish(struct client_txn *t, void (*told)(void *arg, uint64_t tid
 	t->told = told;
 	t->told_arg = arg;
 	t->finish = (struct call){ .on_reply = on_finish, .arg = t };
-	rc = call(t, &t->finish, "tpc_finish", e);
+	rc = call(t, &t->finish, "tpc_finish", true, e);
 	note_failure(&t->finish, failure);
 	if (rc == OK)
 		*ret_tid = t->tid;
@@ -620,7 +624,7 @@ void client_txn_abort(struct client_txn *t, uint32_t timeout_ms)
 		(void)!client_await(c, timeout_ms, &unused);
 		client_leave(c);
 	}
-	(void)!call(t, &k, "tpc_abort", &unused);
+	(void)!call(t, &k, "tpc_abort", true, &unused);
 	call_end(&k);
 	txn_free(t);
 }

@@ -72,11 +72,12 @@ MUST_CHECK int client_txn_vote_resolving(
  * @told  called with the tid on the thread that reads, where the transaction's invalidation would stand (R3): the cache has
  *        the new states, client_last_tid() is the new tid for the thread that told() runs on, for others when it returned.
  *        NULL is fine
- * After a failure nothing is known about the commit when it is ERR_CLOSED; t is freed, too.
+ * After a failure nothing is known about the commit when it is ERR_CLOSED; t is freed, too. Where it could not even be sent
+ * (ERR_NOMEM) the connection is ended: the server then aborts what it has voted on.
  */
 MUST_CHECK int client_txn_finish(struct client_txn *t, void (*told)(void *arg, uint64_t tid),
 	void *arg, uint64_t *ret_tid, struct client_failure *failure, struct err *e);
-/** Frees it, also when the server cannot be told. @timeout_ms as client_call()'s. NULL is fine. */
+/** Frees it, also when the server cannot be told (then the connection is ended). @timeout_ms as client_call()'s. NULL is fine. */
 void client_txn_abort(struct client_txn *t, uint32_t timeout_ms);
 
 /** The generation (client_generation()) the transaction began in. */

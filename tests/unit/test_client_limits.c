@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 
+#include "base/mem.h"
 #include "client/blobs.h"
 #include "storage/blob/blob_dir.h"
 
@@ -117,6 +118,73 @@ static void test_large_vote(void **state)
 	assert_int_equal(n, N);
 	script_hang_up(&f.s);
 	client_txn_abort(t.txn, 1);
+}
+
+/* --- no memory --- */
+
+static int fail_allocation(void)
+{
+	return 1;
+}
+
+static int finish_without_memory(struct client_txn *t, struct err *e)
+{
+	uint64_t tid;
+	int rc;
+
+	mem_fault_hook = fail_allocation;
+	rc = client_txn_finish(t, NULL, NULL, &tid, NULL, e);
+	mem_fault_hook = NULL;
+	return rc;
+}
+
+static int abort_without_memory(struct client_txn *t, struct err *e)
+{
+	mem_fault_hook = fail_allocation;
+	client_txn_abort(t, 1);
+	mem_fault_hook = NULL;
+	return err_set(e, ERR_NOMEM, "no memory for a message");
+}
+
+/* What was said before was so much that its buffer was given back; there is none for the last word. */
+static void check_last_word(int (*last)(struct client_txn *t, struct err *e))
+{
+	struct caller t = { 0 };
+	struct err e = ERR_INIT;
+	size_t len = 2 << 20;
+	uint8_t *data = calloc(len, 1);
+
+	assert_non_null(data);
+	connect_client(ENC_PICKLE);
+	assert_int_equal(client_txn_begin(f.c, slice_str("u"), slice_str("d"), NULL, TID_NONE, ' ',
+				 &t.txn, &e),
+		OK);
+	start(&t, run_vote);
+	script_expect(&f.s, "tpc_begin");
+	script_expect(&f.s, "vote");
+	script_reply_none(&f.s, script_id(&f.s));
+	finish(&t, OK);
+	assert_int_equal(client_txn_store(t.txn, 1, 0, slice_of(data, len), &e), OK);
+	free(data);
+	script_expect(&f.s, "storea");
+	assert_int_equal(last(t.txn, &e), ERR_NOMEM);
+	assert_non_null(strstr(e.text, "no memory for a message"));
+	script_expect_end(&f.s);
+	script_serve(&f.s, ENC_PICKLE, TID);
+	wait_for_client();
+}
+
+/* A server that voted is not left waiting for the end of a transaction until its time is over. */
+static void test_finish_cannot_be_sent(void **state)
+{
+	(void)state;
+	check_last_word(finish_without_memory);
+}
+
+static void test_abort_cannot_be_sent(void **state)
+{
+	(void)state;
+	check_last_word(abort_without_memory);
 }
 
 /* --- servers that say what cannot be --- */
@@ -275,6 +343,8 @@ int main(void)
 		TEST(test_prefetch_lost),
 		TEST(test_large_description),
 		TEST(test_large_vote),
+		TEST(test_finish_cannot_be_sent),
+		TEST(test_abort_cannot_be_sent),
 		TEST(test_changes_of_the_past),
 		TEST(test_large_info),
 		TEST(test_push_is_set_late),
