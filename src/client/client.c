@@ -18,6 +18,7 @@ enum {
 	WAIT_TIMEOUT_MS = 30000,
 	MIN_POLL_MS = 1000,
 	HEARTBEAT_MS = 60000, /* as ZEO's */
+	PATIENCE_MS = 10000,
 };
 
 /* --- open --- */
@@ -58,6 +59,8 @@ static void set_defaults(struct client_options *o)
 		o->wait_timeout_ms = WAIT_TIMEOUT_MS;
 	if (!o->heartbeat_ms)
 		o->heartbeat_ms = HEARTBEAT_MS;
+	if (!o->patience_ms)
+		o->patience_ms = PATIENCE_MS;
 	if (!o->min_poll_ms)
 		o->min_poll_ms = MIN_POLL_MS;
 	if (o->max_poll_ms < o->min_poll_ms)

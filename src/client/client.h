@@ -76,7 +76,10 @@ struct client_options {
 	uint32_t min_poll_ms;     /* between attempts to connect [1,000]; grows to max */
 	uint32_t max_poll_ms;     /* [as min] */
 	uint32_t heartbeat_ms;    /* between signs of life that the server gets [60,000] */
-	struct tls_context *tls;  /* a client's; NULL: none. Must live as long as the client */
+	uint32_t
+		patience_ms; /* for each answer of a verification, when there is another server; twice as
+	                             long with each server that was left for it [10,000] */
+	struct tls_context *tls; /* a client's; NULL: none. Must live as long as the client */
 	const char *
 		tls_server_name; /* the name the certificate must have; NULL: the host connected to */
 	struct client_dialer dialer; /* dial NULL: ours */

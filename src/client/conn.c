@@ -55,6 +55,7 @@ static void close_handles(struct conn *conn)
 	uv_close((uv_handle_t *)&conn->poll, on_handle_closed);
 	uv_close((uv_handle_t *)&conn->tick, on_handle_closed);
 	uv_close((uv_handle_t *)&conn->heartbeat, on_handle_closed);
+	uv_close((uv_handle_t *)&conn->patience, on_handle_closed);
 }
 
 void conn_ref(struct conn *conn)
@@ -83,8 +84,9 @@ static void open_handles(struct conn *conn, uv_loop_t *loop)
 {
 	uv_timer_init(loop, &conn->tick);
 	uv_timer_init(loop, &conn->heartbeat);
-	conn->poll.data = conn->tick.data = conn->heartbeat.data = conn;
-	conn->handles = 3;
+	uv_timer_init(loop, &conn->patience);
+	conn->poll.data = conn->tick.data = conn->heartbeat.data = conn->patience.data = conn;
+	conn->handles = 4;
 }
 
 int conn_new(struct client *c, int fd, struct conn **ret, struct err *e)

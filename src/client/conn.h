@@ -70,6 +70,7 @@ struct conn {
 	uv_poll_t poll;
 	uv_timer_t tick;
 	uv_timer_t heartbeat;
+	uv_timer_t patience; /* until the server has answered what verification asks */
 	int poll_events;
 	bool ticking;
 	unsigned tick_leaves;

@@ -56,6 +56,17 @@ static bool wants_address(const struct client *c, const struct address *a)
 	return wants_connection(c) && is_listed(c, a) && !(c->conn && same(&c->conn->address, a));
 }
 
+static bool has_other(struct client *c, const struct address *a)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&c->lock);
+	for (size_t i = 0; i < c->n_addresses && !found; i++)
+		found = !same(&c->addresses[i], a);
+	pthread_mutex_unlock(&c->lock);
+	return found;
+}
+
 static bool has_attempt(const struct client *c, const struct address *a)
 {
 	for (struct attempt *t = c->attempts; t; t = attempt_next(t))
@@ -94,6 +105,13 @@ static bool take_wanted(struct client *c, struct address *ret)
 	return found;
 }
 
+static uint32_t first_delay(struct client *c, const struct address *a)
+{
+	if (!same(a, &c->shunned) || !has_other(c, a))
+		return 0;
+	return client_jitter(c, CLIENT_REFUSED_MAX_MS);
+}
+
 static void on_retry(uv_timer_t *t)
 {
 	struct client *c = t->data;
@@ -111,7 +129,7 @@ static void update_attempts(struct client *c)
 	while ((unwanted = take_unwanted(c)))
 		attempt_cancel(unwanted);
 	while (!c->retry_waits && take_wanted(c, &a))
-		if (attempt_start(c, &a, 0, &e) != OK) {
+		if (attempt_start(c, &a, first_delay(c, &a), &e) != OK) {
 			client_log(c, LOG_ERROR, CLIENT_IO_LOGGER, "cannot connect: %s", e.text);
 			c->retry_waits = true;
 			uv_timer_start(&c->retry, on_retry, c->options.max_poll_ms, 0);
@@ -312,6 +330,16 @@ void client_lost(struct client *c, struct conn *conn, bool was_ready, const char
 	client_attend(c);
 }
 
+void client_shun(struct client *c, const struct conn *conn)
+{
+	c->shunned = conn->address;
+}
+
+bool client_has_choice(struct client *c, const struct conn *conn)
+{
+	return has_other(c, &conn->address);
+}
+
 static bool announce(struct client *c, struct conn *conn)
 {
 	bool again = c->was_connected;
@@ -336,6 +364,8 @@ void client_ready(struct client *c, struct conn *conn)
 		c->options.events.connected(c->options.events.arg);
 	conn_won(conn);
 	conn->ready_at_ms = now_ms(c);
+	c->shunned = (struct address){ 0 };
+	c->silences = 0;
 	pthread_mutex_lock(&c->lock);
 	ready = !conn->dead && !c->closing;
 	if (ready) {

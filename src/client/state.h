@@ -19,6 +19,7 @@ enum {
 	CLIENT_OUT_HOLD = 64 << 10,    /* stores are held back until so much has collected */
 	CLIENT_ATTEMPT_MS = 30000,     /* from an address to being registered */
 	CLIENT_REFUSED_MAX_MS = 9000,  /* between attempts at a server that does not take us */
+	CLIENT_PATIENCE_GROWTH = 6,    /* doublings of client_options.patience_ms at most */
 	CLIENT_FRAME_MAX = 2047 << 20, /* of a message from a server */
 };
 
@@ -65,7 +66,9 @@ struct client {
 	uv_timer_t retry;       /* a connection that ended early is not made again at once */
 	bool retry_open;
 	bool retry_waits;
-	unsigned handles; /* of libuv, and jobs that borrow from the owner */
+	struct address shunned; /* could not be verified: others are tried before it */
+	unsigned silences;      /* servers left, one after the other, that did not answer */
+	unsigned handles;       /* of libuv, and jobs that borrow from the owner */
 	uint64_t random;
 };
 
@@ -106,6 +109,10 @@ void client_registered(struct client *c, struct conn *conn, uint64_t tid);
 void client_lost(struct client *c, struct conn *conn, bool was_ready, const char *why);
 /** Start verification of client.conn. I. */
 void client_verify(struct client *c, struct conn *conn);
+/** @conn's server could not be verified: others are tried before it. I. */
+void client_shun(struct client *c, const struct conn *conn);
+/** There are other servers than @conn's. I. */
+bool client_has_choice(struct client *c, const struct conn *conn);
 /** All is verified and known: calls go through. I. */
 void client_ready(struct client *c, struct conn *conn);
 

@@ -20,9 +20,36 @@ static void set_result(struct client *c, const char *text)
 
 static void give_up(struct conn *conn, const char *what, const char *why)
 {
+	client_shun(conn->client, conn);
 	pthread_mutex_lock(&conn->client->lock);
 	conn_kill(conn, ERR_CLOSED, "%s: %s", what, why);
 	pthread_mutex_unlock(&conn->client->lock);
+}
+
+/* A server that was just about to take us and then says nothing (its machine hangs, say) keeps us only while there is no
+ * other one. Others may only be slow: each has twice the time of the one before. */
+static void on_silence(uv_timer_t *t)
+{
+	struct conn *conn = t->data;
+	struct client *c = conn->client;
+
+	if (!client_has_choice(c, conn))
+		return;
+	uv_timer_stop(t);
+	c->silences++;
+	client_log(c, LOG_ERROR, CLIENT_IO_LOGGER,
+		"Registration or cache validation failed, the server does not answer");
+	give_up(conn, "verification", "the server does not answer");
+}
+
+static void await_answer(struct conn *conn)
+{
+	const struct client *c = conn->client;
+	unsigned doublings =
+		c->silences < CLIENT_PATIENCE_GROWTH ? c->silences : CLIENT_PATIENCE_GROWTH;
+	uint64_t ms = (uint64_t)c->options.patience_ms << doublings;
+
+	uv_timer_start(&conn->patience, on_silence, ms, ms);
 }
 
 static void ask(struct conn *conn, void (*done)(struct call *), const char *method,
@@ -34,6 +61,7 @@ static void ask(struct conn *conn, void (*done)(struct call *), const char *meth
 
 	call_end(&conn->step);
 	conn->step = (struct call){ .done = done, .arg = conn };
+	await_answer(conn);
 	pthread_mutex_lock(&c->lock);
 	rc = conn_ask(conn, &conn->step, method, args, n_args, &e);
 	if (rc == OK)
@@ -51,9 +79,10 @@ static const struct val *answer(struct call *k, const char *method)
 
 	if (rc == OK)
 		return k->result;
-	if (rc != ERR_CLOSED)
-		client_log(k->client, LOG_ERROR, CLIENT_IO_LOGGER,
-			"Registration or cache validation failed, %s(): %s", method, e.text);
+	if (rc == ERR_CLOSED)
+		return NULL;
+	client_log(k->client, LOG_ERROR, CLIENT_IO_LOGGER,
+		"Registration or cache validation failed, %s(): %s", method, e.text);
 	give_up(k->arg, method, e.text);
 	return NULL;
 }
@@ -79,6 +108,7 @@ static void on_info(struct call *k)
 		give_up(conn, "get_info()", e.text[0] ? e.text : "it has not answered a dict");
 		return;
 	}
+	uv_timer_stop(&conn->patience);
 	conn->info_known = true;
 	maybe_ready(conn);
 }

@@ -103,6 +103,47 @@ static void test_registration_refused(void **state)
 	wait_for_client();
 }
 
+/* It says nothing any more once it has taken us: the other one is tried, and this one not before it. */
+static void test_silent_server(void **state)
+{
+	struct script other;
+	struct address both[2];
+	struct pollfd again = { .fd = f.s.listener.fds[0], .events = POLLIN };
+	struct err e = ERR_INIT;
+
+	(void)state;
+	f.o.patience_ms = 100;
+	open_client();
+	script_reply_tid(&f.s, script_greet(&f.s, ENC_PICKLE), TID);
+	script_expect(&f.s, "get_info"); /* it is the only one: there is time */
+	script_listen(&other);
+	both[0] = f.s.listener.bound;
+	both[1] = other.listener.bound;
+	assert_int_equal(client_set_addresses(f.c, both, 2, &e), OK);
+	script_expect_end(&f.s);
+	script_serve(&other, ENC_PICKLE, TID);
+	wait_for_client();
+	expect_seen("all all connected ");
+	assert_int_equal(poll(&again, 1, 0), 0);
+	script_close(&other);
+}
+
+/* The only one may be slow. */
+static void test_slow_server(void **state)
+{
+	struct pollfd p;
+
+	(void)state;
+	f.o.patience_ms = 10;
+	open_client();
+	script_reply_tid(&f.s, script_greet(&f.s, ENC_PICKLE), TID);
+	script_expect(&f.s, "get_info");
+	p = (struct pollfd){ .fd = f.s.fd, .events = POLLIN };
+	assert_int_equal(poll(&p, 1, 100), 0);
+	script_reply_info(&f.s, script_id(&f.s));
+	wait_for_client();
+}
+
 /* A server that is older than ZEO 5 says nothing with register(). */
 static void test_register_without_tid(void **state)
 {
@@ -654,6 +695,8 @@ int main(void)
 		TEST(test_hello_of_a_stranger),
 		TEST(test_registration_refused),
 		TEST(test_register_without_tid),
+		TEST(test_silent_server),
+		TEST(test_slow_server),
 		TEST(test_dialer),
 		TEST(test_heartbeat),
 		TEST(test_one_request),
