@@ -32,13 +32,20 @@ int api_take(struct buf *b, uint8_t **ret, size_t *ret_len, struct err *e)
 
 int api_class(const char *dotted, char **ret, struct err *e)
 {
-	char *class = dotted && strrchr(dotted, '.') ? object_class(dotted) : NULL;
+	char *class;
 
-	if (dotted && !strrchr(dotted, '.'))
-		return err_set(
-			e, ERR_INVAL, "'%.100s' is no class: MODULE.NAME was expected", dotted);
+	if (!dotted || !strrchr(dotted, '.'))
+		return err_set(e, ERR_INVAL, "'%.100s' is no class: MODULE.NAME was expected",
+			dotted ? dotted : "");
+	class = object_class(dotted);
 	if (!class)
 		return err_set(e, ERR_NOMEM, "no memory for a class");
+	if (!value_is_class(slice_str(class))) {
+		mem_free(class);
+		return err_set(e, ERR_INVAL,
+			"'%.100s' is no class: a module and a name in one line were expected",
+			dotted);
+	}
 	*ret = class;
 	return OK;
 }
