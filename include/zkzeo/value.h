@@ -84,7 +84,7 @@ ZKZEO_MUST_CHECK int zkzeo_value_get_int_text(
 /** An int of any size: little-endian, two's complement, the fewest bytes; freed with zkzeo_free(). */
 ZKZEO_MUST_CHECK int zkzeo_value_get_int_bytes(
 	const struct zkzeo_value *v, uint8_t **ret, size_t *ret_len, struct zkzeo_error *e);
-/** Floats, and ints that are rounded. */
+/** Floats, and ints: the next float to them, infinite beyond the range. */
 ZKZEO_MUST_CHECK int zkzeo_value_get_float(
 	const struct zkzeo_value *v, double *ret, struct zkzeo_error *e);
 /** Borrowed from @v; a NUL is behind it. @ret_len NULL is fine. */

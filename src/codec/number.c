@@ -135,6 +135,81 @@ int number_order(const struct val *a, const struct val *b)
 	return order_int_double(small_int(a), b->f);
 }
 
+double number_double(struct slice le)
+{
+	size_t n = le.len < 8 ? le.len
+			      : 8; /* the topmost bytes: more bits than a float has, and one */
+	uint64_t bits = le.data[le.len - 1] >= 0x80 ? UINT64_MAX : 0;
+	bool more = false;
+
+	for (size_t i = 0; i < n; i++)
+		bits = bits << 8 | le.data[le.len - 1 - i];
+	for (size_t i = 0; i < le.len - n; i++)
+		more |= le.data[i] != 0;
+	return ldexp(
+		(double)(int64_t)(bits | more), le.len - n > 1024 ? 8192 : 8 * (int)(le.len - n));
+}
+
+/* --- hash: the number modulo a prime, as Python has it; of the form 2**61 - 1, so that times 2 is a rotation --- */
+
+enum { HASH_BITS = 61 };
+static const uint64_t hash_prime = (UINT64_C(1) << HASH_BITS) - 1;
+
+static uint64_t modulo(uint64_t x)
+{
+	x = (x & hash_prime) + (x >> HASH_BITS);
+	return x >= hash_prime ? x - hash_prime : x;
+}
+
+/* Times 2**@by, also below 0. */
+static uint64_t scale(uint64_t x, int64_t by)
+{
+	by = (by % HASH_BITS + HASH_BITS) % HASH_BITS;
+	return by ? ((x << by) & hash_prime) | x >> (HASH_BITS - by) : x;
+}
+
+static uint64_t hash_bytes(struct slice le)
+{
+	uint64_t h = 0;
+
+	for (size_t i = le.len; i-- > 0;)
+		h = modulo(scale(h, 8) + le.data[i]);
+	if (le.len && le.data[le.len - 1] >= 0x80)
+		h = modulo(h + hash_prime - scale(1, (int64_t)(8 * (le.len % HASH_BITS))));
+	return h;
+}
+
+static uint64_t with_sign(uint64_t h, bool negative)
+{
+	return negative && h ? hash_prime - h : h;
+}
+
+static uint64_t hash_double(double f)
+{
+	int exponent;
+	double fraction;
+	uint64_t bits;
+
+	if (!isfinite(f) || trunc(f) != f) {
+		memcpy(&bits, &f, sizeof(bits));
+		return bits;
+	}
+	fraction = frexp(fabs(f), &exponent);
+	return with_sign(scale((uint64_t)ldexp(fraction, 53), exponent - 53), f < 0);
+}
+
+uint64_t number_hash(const struct val *v)
+{
+	int64_t i;
+
+	if (v->type == VAL_FLOAT)
+		return hash_double(v->f);
+	if (v->type == VAL_BIGINT)
+		return hash_bytes(v->s);
+	i = small_int(v);
+	return with_sign(modulo(i < 0 ? -(uint64_t)i : (uint64_t)i), i < 0);
+}
+
 /* --- decimal --- */
 
 enum { GROUP = 1000000000 };

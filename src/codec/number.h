@@ -21,6 +21,11 @@ bool number_is(const struct val *v);
 /** The sign of a - b, or NUMBER_UNORDERED. Both are number_is(). */
 int number_order(const struct val *a, const struct val *b);
 
+/** The float next to little-endian two's complement bytes, one of them at least; infinite beyond the range. */
+double number_double(struct slice le);
+/** What equal numbers have in common, of whatever type they are. */
+uint64_t number_hash(const struct val *v);
+
 /** Digits in decimal, of little-endian two's complement bytes; appended. */
 void number_print(struct slice le, struct buf *out);
 /** The bytes that number_from_digits() needs: a digit is less than 4 bits, and there is a sign. */

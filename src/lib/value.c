@@ -1,6 +1,4 @@
 /* Values for programs: object/value.h with the checks that its callers make themselves. */
-#include <math.h>
-
 #include "base/mem.h"
 #include "codec/number.h"
 #include "lib/api.h"
@@ -241,16 +239,6 @@ int zkzeo_value_get_int_bytes(
 	return api_take(&out, ret, ret_len, err_of(e));
 }
 
-/* Rounded from the top: a double has no more digits than these bytes. */
-static double double_of_big(struct slice le)
-{
-	double f = (int8_t)le.data[le.len - 1];
-
-	for (size_t i = le.len - 1; i-- > 0;)
-		f = f * 256 + le.data[i];
-	return f;
-}
-
 int zkzeo_value_get_float(const struct zkzeo_value *v, double *ret, struct zkzeo_error *e)
 {
 	int rc;
@@ -262,7 +250,7 @@ int zkzeo_value_get_float(const struct zkzeo_value *v, double *ret, struct zkzeo
 	rc = v && expect_int(v, NULL) == OK ? OK : expect(v, ZKZEO_FLOAT, err_of(e));
 	if (rc)
 		return rc;
-	*ret = is_big(v) ? double_of_big(value_as_slice(const_value_of(v)))
+	*ret = is_big(v) ? number_double(value_as_slice(const_value_of(v)))
 			 : (double)value_as_int(const_value_of(v));
 	return OK;
 }

@@ -44,6 +44,8 @@ MUST_CHECK int value_may_own(const struct value *v, const struct value *item, st
 /** Free @item, which @v did not take: not when a container has it, nor when @v is in it. */
 void value_refuse(const struct value *v, struct value *item);
 MUST_CHECK int value_reserve(struct value *v, size_t more, struct err *e);
+/** Of one of the four kinds of numbers. */
+struct val value_number(const struct value *v);
 void value_index_free(struct value_index *x);
 
 #endif

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "codec/number.h"
 #include "object/tree.h"
 
 enum {
@@ -30,32 +31,18 @@ static uint64_t hash_bytes(uint64_t h, const char *data, size_t len)
 	return mix(h);
 }
 
-/* Equal numbers have one hash, of whatever type they are; the large whole ones share one. */
-static uint64_t hash_float(double f)
-{
-	uint64_t bits;
-
-	if (f >= -0x1p63 && f < 0x1p63 && (double)(int64_t)f == f)
-		return mix((uint64_t)(int64_t)f);
-	if (f >= 0x1p63 || f < -0x1p63)
-		return mix(1);
-	memcpy(&bits, &f, sizeof(bits));
-	return mix(bits);
-}
-
 static uint64_t hash(const struct value *v)
 {
 	uint64_t h = (uint64_t)v->kind << 56;
+	struct val number;
 
 	switch (v->kind) {
 	case VALUE_BOOL:
-		return mix(v->b);
 	case VALUE_INT:
-		return mix((uint64_t)v->i);
 	case VALUE_BIGINT:
-		return mix(1);
 	case VALUE_FLOAT:
-		return hash_float(v->f);
+		number = value_number(v);
+		return mix(number_hash(&number));
 	case VALUE_STR:
 	case VALUE_BYTES:
 	case VALUE_OTHER:

@@ -7,7 +7,7 @@ static bool is_number(const struct value *v)
 	       v->kind == VALUE_FLOAT;
 }
 
-static struct val number(const struct value *v)
+struct val value_number(const struct value *v)
 {
 	if (v->kind == VALUE_FLOAT)
 		return (struct val){ .type = VAL_FLOAT, .f = v->f };
@@ -18,8 +18,8 @@ static struct val number(const struct value *v)
 
 static bool numbers_equal(const struct value *a, const struct value *b)
 {
-	struct val x = number(a);
-	struct val y = number(b);
+	struct val x = value_number(a);
+	struct val y = value_number(b);
 
 	return number_order(&x, &y) == 0;
 }

@@ -2,6 +2,7 @@
  * tests/interop/test_objects.py. */
 #include "cmocka_all.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -87,6 +88,55 @@ static void test_keys_are_equal_as_python_finds_them(void **state)
 	value_free(one);
 	value_free(yes);
 	value_free(large);
+	value_free(d);
+}
+
+/* n * 2**shift in @le, little-endian two's complement. */
+static struct slice large_int(int64_t n, unsigned shift, uint8_t le[160])
+{
+	memset(le, n < 0 ? 0xff : 0, 160);
+	memset(le, 0, shift / 8);
+	for (unsigned i = 0; i < 8; i++)
+		le[shift / 8 + i] = (uint8_t)((uint64_t)n >> 8 * i);
+	for (unsigned bit = 0; bit < shift % 8; bit++) {
+		unsigned carry = 0;
+
+		for (unsigned i = shift / 8; i < 160; i++) {
+			carry |= (unsigned)le[i] << 1;
+			le[i] = (uint8_t)carry;
+			carry >>= 8;
+		}
+	}
+	return slice_of(le, 160);
+}
+
+static void test_large_keys(void **state)
+{
+	static const int64_t mantissas[] = { 1, -1, 3, -5, (INT64_C(1) << 53) - 1,
+		-(INT64_C(1) << 53) + 1 };
+	struct value *d = value_dict();
+	uint8_t le[160];
+	size_t n = 0;
+
+	/* odd ones only: no two are equal */
+	for (unsigned shift = 0; shift < 960; shift += 7)
+		for (size_t i = 0; i < ARRAY_LEN(mantissas); i++, n++)
+			put(d, value_bigint(large_int(mantissas[i], shift, le)), value_int(shift));
+	assert_int_equal(value_len(d), n);
+	for (unsigned shift = 0; shift < 960; shift += 7) {
+		for (size_t i = 0; i < ARRAY_LEN(mantissas); i++) {
+			struct value *f = value_float(ldexp((double)mantissas[i], (int)shift));
+
+			assert_int_equal(value_as_int(value_get(d, f)), shift);
+			value_free(f);
+		}
+	}
+	value_free(d);
+	/* as UUIDs are: with all of them in one place this would take minutes */
+	d = value_dict();
+	for (int64_t i = 0; i < 200000; i++)
+		put(d, value_bigint(large_int(2 * i + 1, 64, le)), value_none());
+	assert_int_equal(value_len(d), 200000);
 	value_free(d);
 }
 
@@ -219,6 +269,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_value_has_one_owner),
 		cmocka_unit_test(test_keys_are_equal_as_python_finds_them),
+		cmocka_unit_test(test_large_keys),
 		cmocka_unit_test(test_a_dict_keeps_its_order),
 		cmocka_unit_test(test_equal),
 		cmocka_unit_test(test_a_name_that_is_none),

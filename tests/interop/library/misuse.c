@@ -35,6 +35,32 @@ static int options(void)
 	return 0;
 }
 
+/* To the next float, and to the even one in the middle: 2**64 + 2**11 and what is beside it. */
+static int floats(void)
+{
+	static const struct {
+		const char *digits;
+		double f;
+	} cases[] = {
+		{ "18446744073709553664", 18446744073709551616.0 },
+		{ "18446744073709553665", 18446744073709555712.0 },
+		{ "-18446744073709553664", -18446744073709551616.0 },
+		{ "-18446744073709553665", -18446744073709555712.0 },
+		{ "-9223372036854775809", -9223372036854775808.0 },
+		{ "340282366920938463463374607431768211457",
+			340282366920938463463374607431768211456.0 },
+	};
+	double f;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct zkzeo_value *v = zkzeo_int_of_text(cases[i].digits);
+
+		EXPECT(zkzeo_value_get_float(v, &f, &e) == 0 && f == cases[i].f);
+		zkzeo_value_free(v);
+	}
+	return 0;
+}
+
 static int kinds(void)
 {
 	struct zkzeo_value *text = zkzeo_str("text");
@@ -51,6 +77,7 @@ static int kinds(void)
 	EXPECT(strcmp(digits, "123456789012345678901234567890") == 0);
 	EXPECT(zkzeo_value_get_float(large, &f, &e) == 0 && f == 123456789012345678901234567890.0);
 	EXPECT(zkzeo_value_get_float(text, &f, &e) == ZKZEO_INVAL);
+	EXPECT(floats() == 0);
 	EXPECT(!zkzeo_int_of_text("12x") && !zkzeo_int_of_text("") && !zkzeo_str("\xc3"));
 	EXPECT(!zkzeo_reference(1, "nodots") && !zkzeo_str(NULL));
 	zkzeo_free(digits);
@@ -120,6 +147,10 @@ static int records(void)
 	size_t len;
 
 	EXPECT(zkzeo_record_make("nodots", state, &data, &len, &e) == ZKZEO_INVAL);
+	EXPECT(zkzeo_record_make("two\nlines.Class", state, &data, &len, &e) == ZKZEO_INVAL);
+	EXPECT(zkzeo_record_make(".Class", state, &data, &len, &e) == ZKZEO_INVAL);
+	EXPECT(zkzeo_record_make("module.", state, &data, &len, &e) == ZKZEO_INVAL);
+	EXPECT(zkzeo_record_make(NULL, state, &data, &len, &e) == ZKZEO_INVAL);
 	EXPECT(zkzeo_record_make(ZKZEO_PMAPPING, state, &data, &len, &e) == 0);
 	EXPECT(zkzeo_record_parse(data, len, &class_name, &again, &e) == 0);
 	EXPECT(strcmp(class_name, ZKZEO_PMAPPING) == 0 && zkzeo_value_equal(state, again));
