@@ -5,6 +5,8 @@
  * that a constructor gave is refused (ZKZEO_NOMEM) where it is put. What is got from a container is borrowed and lives as
  * long as it is in there; what is const is not to be changed or freed.
  *
+ * Containers, objects and references are nested 60 deep at most (ZKZEO_LIMIT). A state that is deeper is read as one ZKZEO_OTHER.
+ *
  * Threads: one at a time for a tree of values. */
 #ifndef ZKZEO_VALUE_H
 #define ZKZEO_VALUE_H

@@ -7,9 +7,9 @@
 #include "codec/pickle.h"
 #include "codec/zrecord.h"
 
-/* Depth: what ENC_DEPTH_MAX lets out again. */
+_Static_assert((int)VALUE_DEPTH_MAX < (int)ENC_DEPTH_MAX, "what is in values can be written");
 static const struct pickle_limits limits = {
-	.depth = ENC_DEPTH_MAX - 4,
+	.depth = VALUE_DEPTH_MAX,
 	.memo = 1 << 22,
 	.items = 1 << 24,
 };
@@ -87,6 +87,10 @@ static int read_record(
 	rc = read_class(&class, arena, r, e);
 	if (rc == OK)
 		rc = value_of_val(&state, r->old, &r->state, e);
+	if (rc == ERR_LIMIT) { /* it could not be written */
+		object_free(r);
+		return read_class_only(data, arena, r, e);
+	}
 	if (rc == OK && notes.shared)
 		rc = fix(r, "a list or dictionary stands in two places of this state", e);
 	return rc;

@@ -12,8 +12,9 @@ struct value_index {
 
 struct value {
 	enum value_kind kind;
-	bool alone; /* an object that can be written nowhere else: it needs its record's memo */
-	bool old;   /* an object whose pickle has a protocol below 3 */
+	bool alone;     /* an object that can be written nowhere else: it needs its record's memo */
+	bool old;       /* an object whose pickle has a protocol below 3 */
+	uint8_t height; /* containers on the way to its deepest part, itself included; of one that has become smaller it may be too much */
 	struct value *owner; /* the container it is in; NULL: the caller's */
 	union {
 		bool b;
@@ -38,9 +39,14 @@ struct value {
 	};
 };
 
+/** An empty one. */
 struct value *value_new(enum value_kind kind);
-/** Another owner's value, a container in itself, or NULL cannot be put into @v: ERR_INVAL, ERR_NOMEM. */
+/** Another owner's value, a container in itself, NULL, or what would be too deep cannot be put into @v: ERR_INVAL, ERR_NOMEM,
+ * ERR_LIMIT. */
 MUST_CHECK int value_may_own(const struct value *v, const struct value *item, struct err *e);
+MUST_CHECK int value_too_deep(struct err *e);
+/** @item is in @v from now on. */
+void value_own(struct value *v, struct value *item);
 /** Free @item, which @v did not take: not when a container has it, nor when @v is in it. */
 void value_refuse(const struct value *v, struct value *item);
 MUST_CHECK int value_reserve(struct value *v, size_t more, struct err *e);

@@ -10,8 +10,10 @@ struct value *value_new(enum value_kind kind)
 {
 	struct value *v = mem_zalloc(1, sizeof(*v));
 
-	if (v)
-		v->kind = kind;
+	if (!v)
+		return NULL;
+	v->kind = kind;
+	v->height = kind == VALUE_TUPLE || kind == VALUE_LIST || kind == VALUE_DICT;
 	return v;
 }
 
@@ -133,6 +135,7 @@ struct value *value_reference(const struct reference *r)
 	v = value_new(VALUE_REFERENCE);
 	if (!v)
 		return NULL;
+	v->height = r->database || r->weak ? 3 : *class ? 2 : 1; /* as it is written */
 	v->ref.r = (struct reference){ .oid = r->oid, .weak = r->weak };
 	v->ref.r.class = mem_strdup(class);
 	v->ref.dotted = mem_strdup(class);
@@ -165,8 +168,10 @@ static struct value *copy_other(const struct value *from)
 	struct value *v = value_other(
 		slice_of(from->bytes.data, from->bytes.len), from->bytes.dotted, from->alone);
 
-	if (v)
-		v->old = from->old;
+	if (!v)
+		return NULL;
+	v->old = from->old;
+	v->height = from->height;
 	return v;
 }
 
@@ -186,7 +191,7 @@ static struct value *copy_items(const struct value *from)
 			value_free(v);
 			return NULL;
 		}
-		item->owner = v;
+		value_own(v, item);
 		v->seq.items[v->seq.n++] = item;
 	}
 	return v;
@@ -342,16 +347,31 @@ void value_let_go(struct value *v)
 
 int value_may_own(const struct value *v, const struct value *item, struct err *e)
 {
+	unsigned depth;
+
 	if (!item)
 		return err_set(e, ERR_NOMEM,
 			"no value: there was no memory for it, or it is none (text that is not "
 			"UTF-8)");
 	if (item->owner)
 		return refuse_owned(e);
-	for (; v; v = v->owner)
+	depth = item->height;
+	for (; v && v != &holder; v = v->owner, depth++)
 		if (v == item)
 			return err_set(e, ERR_INVAL, "a value that would hold itself");
-	return OK;
+	return depth > VALUE_DEPTH_MAX ? value_too_deep(e) : OK;
+}
+
+int value_too_deep(struct err *e)
+{
+	return err_set(e, ERR_LIMIT, "values nested deeper than %d", VALUE_DEPTH_MAX);
+}
+
+void value_own(struct value *v, struct value *item)
+{
+	item->owner = v;
+	for (; v && v != &holder && v->height <= item->height; item = v, v = v->owner)
+		v->height = (uint8_t)(item->height + 1);
 }
 
 void value_refuse(const struct value *v, struct value *item)
@@ -398,7 +418,7 @@ int value_insert(struct value *v, size_t i, struct value *item, struct err *e)
 	at = v->seq.items + i;
 	memmove(at + 1, at, (v->seq.n - i) * sizeof(struct value *));
 	*at = item;
-	item->owner = v;
+	value_own(v, item);
 	v->seq.n++;
 	return OK;
 }
@@ -416,7 +436,7 @@ int value_replace(struct value *v, size_t i, struct value *item, struct err *e)
 	}
 	free_tree(v->seq.items[i]);
 	v->seq.items[i] = item;
-	item->owner = v;
+	value_own(v, item);
 	return OK;
 }
 
@@ -427,6 +447,8 @@ struct value *value_take(struct value *v, size_t i)
 	if (!item)
 		return NULL;
 	v->seq.n--;
+	if (!v->seq.n)
+		v->height = 1;
 	memmove(v->seq.items + i, v->seq.items + i + 1, (v->seq.n - i) * sizeof(struct value *));
 	item->owner = NULL;
 	return item;

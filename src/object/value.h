@@ -4,6 +4,8 @@
  * ("takes") owns it also when it fails: it is freed then. So values are built without a check in between: a NULL that a
  * constructor gave is refused where it is put. What is got from a container is borrowed and lives as long as it is in there.
  *
+ * They are nested no deeper than VALUE_DEPTH_MAX, so that what is put can be written, and what walks them may call itself.
+ *
  * Threads: one at a time for a tree. */
 #ifndef OBJECT_VALUE_H
 #define OBJECT_VALUE_H
@@ -18,6 +20,8 @@
 #include "base/slice.h"
 #include "codec/record.h"
 #include "codec/val.h"
+
+enum { VALUE_DEPTH_MAX = 60 }; /* containers; an object and a reference are some, too */
 
 enum value_kind {
 	VALUE_NONE,

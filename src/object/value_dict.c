@@ -177,7 +177,8 @@ static int append(struct value *d, struct value *key, struct value *v, struct er
 		return rc;
 	d->seq.items[d->seq.n++] = key;
 	d->seq.items[d->seq.n++] = v;
-	key->owner = v->owner = d;
+	value_own(d, key);
+	value_own(d, v);
 	if (d->seq.index.slots)
 		index_put(d, d->seq.n / 2 - 1);
 	return OK;
@@ -199,7 +200,7 @@ int value_set(struct value *dict, struct value *key, struct value *v, struct err
 
 		free_owned(*at);
 		*at = v;
-		v->owner = dict;
+		value_own(dict, v);
 		value_free(key);
 		return OK;
 	}
@@ -223,6 +224,8 @@ bool value_remove(struct value *dict, const struct value *key)
 	free_owned(dict->seq.items[2 * pair + 1]);
 	dict->seq.items[2 * pair] = dict->seq.items[2 * pair + 1] = NULL;
 	dict->seq.n_removed++;
+	if (!value_len(dict))
+		dict->height = 1;
 	if (dict->seq.n_removed > dict->seq.n / 4)
 		rebuild(dict);
 	return true;

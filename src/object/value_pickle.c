@@ -43,6 +43,21 @@ static void class_of(const struct val *v, char *out, size_t room)
 	out[n] = 0;
 }
 
+/* Of what is written: a set is a call with a tuple of a list. */
+static uint8_t height_of(const struct val *from)
+{
+	uint8_t height = 0;
+
+	if (from->type < VAL_TUPLE || from->type == VAL_GLOBAL)
+		return 0;
+	for (uint32_t i = 0; i < from->n; i++) {
+		uint8_t below = height_of(&from->items[i]);
+
+		height = below > height ? below : height;
+	}
+	return (uint8_t)(height + (from->type == VAL_SET ? 3 : 1));
+}
+
 static int of_other(const struct val *from, bool old, struct value **ret, struct err *e)
 {
 	struct buf body = BUF_INIT(0);
@@ -55,8 +70,10 @@ static int of_other(const struct val *from, bool old, struct value **ret, struct
 	class_of(from, class, sizeof(class));
 	*ret = buf_ok(&body) ? value_other(buf_slice(&body), class, false) : NULL;
 	buf_free(&body);
-	if (*ret)
+	if (*ret) {
 		(*ret)->old = old;
+		(*ret)->height = height_of(from);
+	}
 	return *ret ? OK : err_set(e, ERR_NOMEM, "no memory for an object of class %s", class);
 }
 
@@ -98,9 +115,11 @@ static int of_items(const struct val *from, bool old, struct value **ret, struct
 		rc = value_of_val(&from->items[i], old, &v->seq.items[i], e);
 		if (rc)
 			break;
-		v->seq.items[i]->owner = v;
+		value_own(v, v->seq.items[i]);
 		v->seq.n = i + 1;
 	}
+	if (rc == OK && v->height > VALUE_DEPTH_MAX)
+		rc = value_too_deep(e);
 	if (rc)
 		value_free(v);
 	else

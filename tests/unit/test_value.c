@@ -203,17 +203,38 @@ static void test_a_name_that_is_none(void **state)
 
 static void test_too_deep(void **state)
 {
-	struct value *v = value_none();
+	struct reference weak = { .oid = 1, .weak = true };
+	struct object_record r = { 0 };
+	struct object_record again = { 0 };
+	struct value *v = value_reference(
+		&weak); /* a list and a tuple when it is written, and the reference */
+	struct value *inner = NULL;
+	struct value *outer = value_list();
 	struct buf out = BUF_INIT(0);
 
-	for (int i = 0; i < ENC_DEPTH_MAX + 1; i++) {
+	for (int i = 3; i < VALUE_DEPTH_MAX; i++) {
 		struct value *list = value_list();
 
 		assert_int_equal(value_insert(list, 0, v, &last), OK);
+		inner = inner ? inner : list;
 		v = list;
 	}
-	assert_int_equal(value_pickle(v, &out, &last), ERR_LIMIT);
-	value_free(v);
+	/* no deeper, neither from above nor from below */
+	assert_int_equal(value_insert(outer, 0, value_copy(v), &last), ERR_LIMIT);
+	assert_non_null(strstr(last.text, "nested deeper than 60"));
+	assert_int_equal(value_set(inner, value_list(), value_none(), &last), ERR_INVAL);
+	assert_int_equal(value_insert(inner, 0, value_reference(&weak), &last), OK);
+	assert_int_equal(value_insert(outer, 0, value_reference(&weak), &last), OK);
+	assert_int_equal(value_insert(inner, 0, outer, &last), ERR_LIMIT);
+	value_free(value_take(inner, 0));
+	/* it is written, and read to be changed again */
+	assert_int_equal(object_make(OBJECT_LIST, v, &r, &last), OK);
+	assert_int_equal(object_write(&r, &out, &last), OK);
+	assert_int_equal(object_read(buf_slice(&out), &again, &last), OK);
+	assert_null(again.fixed);
+	assert_true(value_equal(again.state, r.state));
+	object_free(&again);
+	object_free(&r);
 	buf_free(&out);
 }
 
