@@ -173,6 +173,14 @@ static const char *show_name(struct slice name, char *out, size_t room)
 	return out;
 }
 
+/* Of protocol 4 on a name is a path; what we write says that it is none. */
+static bool is_within_class(struct slice name)
+{
+	const uint8_t *nl = memchr(name.data, '\n', name.len);
+
+	return nl && memchr(nl, '.', (size_t)(name.data + name.len - nl));
+}
+
 static void push_global(struct pickle_machine *m, struct slice name)
 {
 	global_call call;
@@ -181,6 +189,10 @@ static void push_global(struct pickle_machine *m, struct slice name)
 		return;
 	if (!utf8_ok(name, false)) {
 		pm_fail(m, ERR_FORMAT, "the name of a global that is not UTF-8");
+		return;
+	}
+	if (is_exact(m) && m->protocol >= 4 && is_within_class(name)) {
+		pm_fail(m, ERR_UNSUPPORTED, "a name within a class");
 		return;
 	}
 	if (!is_known(name, &call) && !keeps_all(m)) {
