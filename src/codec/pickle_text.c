@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/decimal.h"
 #include "codec/number.h"
 #include "codec/pickle_machine.h"
 
@@ -47,7 +48,8 @@ static void push_int(struct pickle_machine *m, char *text)
 		text[--n] = 0;
 	if (negative || text[0] == '+')
 		text++;
-	if (!*text || text[strspn(text, "0123456789")])
+	/* a 0 before others may be octal, or not be read: nobody writes it */
+	if (!*text || text[strspn(text, "0123456789")] || (text[0] == '0' && text[1]))
 		pm_fail(m, ERR_FORMAT, "a whole number was expected");
 	else
 		pm_push_long(m, big_from_digits(m, text, negative));
@@ -87,8 +89,8 @@ void pm_op_float(struct pickle_machine *m)
 
 	if (!number_line(m, text))
 		return;
-	f = strtod(text, &end);
-	if (*end || end == text) {
+	f = decimal_parse(text, &end);
+	if (*end || end == text || strpbrk(text, "xX(")) { /* Python knows no hexadecimal ones */
 		pm_fail(m, ERR_FORMAT, "a number was expected");
 		return;
 	}

@@ -1,10 +1,9 @@
 /* Values as Python's repr() shows them. */
 #include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/decimal.h"
 #include "codec/number.h"
 #include "object/tree.h"
 
@@ -28,8 +27,8 @@ static void show_float(struct shower *s, double f)
 		return;
 	}
 	for (int digits = 1; digits <= 17; digits++) {
-		snprintf(text, sizeof(text), "%.*g", digits, f);
-		if (strtod(text, NULL) == f)
+		decimal_print(text, sizeof(text), 'g', digits, f);
+		if (decimal_parse(text, NULL) == f)
 			break;
 	}
 	buf_put_str(s->out, text);

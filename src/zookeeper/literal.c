@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/decimal.h"
 
 enum { DEPTH_MAX = 100, NUMBER_MAX = 400 };
 
@@ -74,7 +75,7 @@ static json_t *integer_of(struct parser *in, const char *digits, int base, bool 
 static json_t *real_of(struct parser *in, const char *text, bool negative)
 {
 	char *stop;
-	double v = strtod(text, &stop);
+	double v = decimal_parse(text, &stop);
 	json_t *value;
 
 	if (*stop)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/decimal.h"
 #include "base/mem.h"
 #include "zookeeper/properties.h"
 
@@ -73,13 +74,13 @@ static void put_real(struct buf *out, double v)
 	double size = fabs(v);
 
 	do
-		snprintf(text, sizeof(text), "%.*e", precision, v);
-	while (strtod(text, NULL) != v && ++precision < 17);
+		decimal_print(text, sizeof(text), 'e', precision, v);
+	while (decimal_parse(text, NULL) != v && ++precision < 17);
 	if (v == 0 || (size >= 1e-4 && size < 1e16)) {
 		int before = atoi(strchr(text, 'e') + 1); /* digits before the point, less one */
 		int after = precision > before ? precision - before : 1;
 
-		snprintf(text, sizeof(text), "%.*f", after, v);
+		decimal_print(text, sizeof(text), 'f', after, v);
 	}
 	buf_put_str(out, text);
 }

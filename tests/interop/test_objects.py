@@ -28,8 +28,8 @@ class Refused(Exception):
 
 
 class Tool:
-    def __init__(self, program):
-        self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, program, env=None):
+        self.process = subprocess.Popen([program], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(self, record, wanted='W'):
         self.process.stdin.write(struct.pack('>I', len(record)) + wanted.encode() + b' ' + record)
@@ -42,8 +42,12 @@ class Tool:
 
 
 @pytest.fixture(scope='module')
-def tool(build):
-    t = Tool(build / 'tests' / 'tools' / 'record')
+def tool(build, tmp_path_factory):
+    # a language with a decimal comma, where one can be made
+    folder = tmp_path_factory.mktemp('locales')
+    made = subprocess.run(['localedef', '-i', 'de_DE', '-f', 'UTF-8', folder / 'de_DE.UTF-8'], capture_output=True)
+    env = {**os.environ, 'LOCPATH': str(folder), 'LC_ALL': 'de_DE.UTF-8'} if made.returncode == 0 else None
+    t = Tool(build / 'tests' / 'tools' / 'record', env)
     yield t
     t.process.stdin.close()
     assert t.process.wait() == 0
@@ -208,6 +212,18 @@ def test_pickle_of_newer_protocols(tool):
         p.dump(state)
         again = tool(f.getvalue())
         assert load(again) == (PersistentMapping, state)
+
+
+def test_what_cannot_be_written_as_it_was_is_read_only(tool):
+    """A class within a class, which only protocols from 4 on have a path for; and numbers that readers read differently."""
+    head = dump(None)[:-len(b'\x80\x03N.')]
+    for state in (b'\x80\x04\x8c\x07zipfile\x8c\x10ZipFile.__init__\x93.', b'\x80\x04czipfile\nZipFile.__init__\n.',
+                  b'I010\n.', b'L010L\n.', b'F0x10\n.'):
+        assert tool(head + state, 'F'), state
+        with pytest.raises(Refused, match='read only'):
+            tool(head + state)
+    for state in b'I10\n.', b'I0\n.', b'I-10\n.', b'L0L\n.', b'F-1.5e300\n.', b'Finf\n.':
+        assert same(load(tool(head + state)), load(head + state))
 
 
 def test_what_zodb_writes_and_reads(tool):

@@ -4,6 +4,7 @@
  * stdout: for each, 4 bytes length, '+' and the answer or '-' and the error's text
  * Wanted: 'W' the record written again, 'S' its state shown, 'C' a copy of the state written again,
  *         'F' why it cannot be written in place, 'P' a pickle of the state alone. */
+#include <locale.h>
 #include <stdio.h>
 
 #include "base/bigendian.h"
@@ -69,6 +70,7 @@ int main(void)
 	struct buf out = BUF_INIT(0);
 	uint8_t head[6];
 
+	setlocale(LC_ALL, ""); /* as programs do: it must change nothing */
 	while (fread(head, 1, sizeof(head), stdin) == sizeof(head)) {
 		size_t n = get_be32(head);
 		uint8_t *in = mem_alloc(n);
