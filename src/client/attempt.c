@@ -120,6 +120,7 @@ static void failed(struct attempt *a, const char *why)
 		a->client, LOG_INFO, CLIENT_IO_LOGGER, "Connection to %s failed, %s", a->text, why);
 	drop_conn(a, why);
 	wait_again(a, grown(o->min_poll_ms, ++a->failures, o->max_poll_ms));
+	client_seek(a->client);
 }
 
 static void refused(struct attempt *a, const char *why)

@@ -345,6 +345,16 @@ int client_set_addresses(struct client *c, const struct address *addresses, size
 	return rc;
 }
 
+void client_on_seek(struct client *c, void (*seek)(void *arg), void *arg)
+{
+	if (client_check_fork(c, NULL) != OK)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->seek = seek;
+	c->seek_arg = arg;
+	pthread_mutex_unlock(&c->lock);
+}
+
 void client_drop(struct client *c, const char *why)
 {
 	if (client_check_fork(c, NULL) != OK)

@@ -109,6 +109,10 @@ MUST_CHECK int client_wait(struct client *c, uint32_t timeout_ms, struct err *e)
 MUST_CHECK int client_set_addresses(
 	struct client *c, const struct address *addresses, size_t n, struct err *e);
 
+/** @seek is called when the connection was lost, and when an attempt to get one has failed; once a second at most. NULL
+ * ends that: it is not running any more when this has returned. Threads: @seek runs with the client's lock held. */
+void client_on_seek(struct client *c, void (*seek)(void *arg), void *arg);
+
 /** Leave the server that is connected, as if it had closed the connection; @why is for the log. Threads: any, also in
  * callbacks. */
 void client_drop(struct client *c, const char *why);

@@ -316,6 +316,14 @@ int finder_addresses(struct finder *f, struct address **ret, size_t *ret_n, stru
 	return OK;
 }
 
+/* The servers that are known do not do: is there another, or has ZooKeeper gone silent? */
+static void on_seek(void *arg)
+{
+	struct finder *f = arg;
+
+	watch_hurry(f->watch);
+}
+
 int finder_attach(struct finder *f, struct client *c, struct err *e)
 {
 	int rc;
@@ -324,6 +332,7 @@ int finder_attach(struct finder *f, struct client *c, struct err *e)
 	f->client = c;
 	rc = hand_on(f, e);
 	pthread_mutex_unlock(&f->order);
+	client_on_seek(c, on_seek, f);
 	return rc;
 }
 
@@ -331,6 +340,8 @@ void finder_close(struct finder *f)
 {
 	if (!f)
 		return;
+	if (f->client)
+		client_on_seek(f->client, NULL, NULL);
 	watch_close(f->watch);
 	free_all(f);
 }

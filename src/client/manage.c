@@ -7,6 +7,8 @@
 #include "client/attempt.h"
 #include "client/conn.h"
 
+enum { SEEK_MS = 1000 };
+
 /* L */
 void client_kick(struct client *c)
 {
@@ -237,6 +239,23 @@ void client_run_task(struct io_task *t)
 	pthread_mutex_unlock(&c->lock);
 }
 
+static uint64_t now_ms(struct client *c)
+{
+	return uv_now(io_thread_loop(c->io)) + 1; /* never 0 */
+}
+
+void client_seek(struct client *c)
+{
+	if (c->sought_ms && now_ms(c) - c->sought_ms < SEEK_MS)
+		return;
+	pthread_mutex_lock(&c->lock);
+	if (!c->conn && !c->closing && c->seek) {
+		c->sought_ms = now_ms(c);
+		c->seek(c->seek_arg);
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* --- what becomes of them --- */
 
 static void use(struct client *c, struct conn *conn)
@@ -290,11 +309,6 @@ void client_registered(struct client *c, struct conn *conn, uint64_t tid)
 	client_attend(c);
 }
 
-static uint64_t now_ms(struct client *c)
-{
-	return uv_now(io_thread_loop(c->io)) + 1; /* never 0 */
-}
-
 /* A server that drops us soon after we came is not asked again at once. */
 static void delay_next(struct client *c, const struct conn *conn)
 {
@@ -327,6 +341,7 @@ void client_lost(struct client *c, struct conn *conn, bool was_ready, const char
 		use(c, c->successor);
 	else if (conn->chosen)
 		delay_next(c, conn);
+	client_seek(c);
 	client_attend(c);
 }
 

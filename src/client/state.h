@@ -57,6 +57,9 @@ struct client {
 	size_t n_oids;
 	void (*push)(void *arg, struct slice name, const struct val *args, uint32_t n_args);
 	void *push_arg;
+	void (*seek)(void *arg);
+	void *seek_arg;
+	uint64_t sought_ms; /* I */
 	atomic_ullong generation;
 	atomic_ullong last_tid;
 	/* I */
@@ -78,6 +81,8 @@ void client_kick(struct client *c);
 void client_attend(struct client *c);
 /** client.task: attends, and notices the end. */
 void client_run_task(struct io_task *t);
+/** Without a connection: have others look for servers, too. I. */
+void client_seek(struct client *c);
 /** A handle or a borrowing job is gone. I. */
 void client_handle_gone(struct client *c);
 

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 /* The descriptors that are looked at belong to other threads, which may close them meanwhile. That
- * is harmless: nothing is changed but close-on-exec of what still is what we look for. Race
+ * is harmless: nothing is changed but what still is what we look for, and whose number another
+ * connection to ZooKeeper has got meanwhile is made anew by its owner. Race
  * detectors cannot know it, so their wrappers of fstat() and getpeername() are passed by. */
 static bool is_pipe(int fd)
 {
@@ -30,24 +31,35 @@ static bool is_connected_to(int fd, const struct sockaddr *peer, socklen_t peer_
 	       memcmp(&found, peer, n) == 0;
 }
 
-static void protect(int fd, const struct sockaddr *peer, socklen_t peer_len)
+static bool protect(int fd, const struct sockaddr *peer, socklen_t peer_len)
 {
 	int flags = fcntl(fd, F_GETFD);
 
 	if (flags < 0 || (flags & FD_CLOEXEC))
-		return;
-	if (peer ? is_connected_to(fd, peer, peer_len) : is_pipe(fd))
-		fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+		return false;
+	if (peer ? !is_connected_to(fd, peer, peer_len) : !is_pipe(fd))
+		return false;
+	return fcntl(fd, F_SETFD, flags | FD_CLOEXEC) == 0;
 }
 
-void descriptors_protect(const struct sockaddr *peer, socklen_t peer_len)
+int descriptors_protect(const struct sockaddr *peer, socklen_t peer_len)
 {
 	DIR *all = opendir("/proc/self/fd");
 	struct dirent *d;
+	int last = -1;
 
-	while (all && (d = readdir(all)))
-		if (atoi(d->d_name) > 2)
-			protect(atoi(d->d_name), peer, peer_len);
+	while (all && (d = readdir(all))) {
+		int fd = atoi(d->d_name);
+
+		if (fd > 2 && protect(fd, peer, peer_len))
+			last = fd;
+	}
 	if (all)
 		closedir(all);
+	return last;
+}
+
+bool descriptors_shut(int fd, const struct sockaddr *peer, socklen_t peer_len)
+{
+	return fd >= 0 && is_connected_to(fd, peer, peer_len) && shutdown(fd, SHUT_RDWR) == 0;
 }

@@ -51,6 +51,7 @@ struct live {
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
 	unsigned refs;          /* the opener's, the thread's, each watch's */
 	bool stop, stopped;
+	bool hurry;
 	bool connected;
 	int64_t session_id; /* when it is connected */
 	struct err failure; /* why there is no connection, when that is known */
@@ -274,6 +275,11 @@ static void shell_children(struct live_core *c, const char *path, uint64_t tag)
 	zk_session_children(of_core(c)->session, path, true, tag);
 }
 
+static bool shell_reconnect(struct live_core *c)
+{
+	return zk_session_reconnect(of_core(c)->session);
+}
+
 /* Events are told without the lock; who closes the watch waits for the end of the call. */
 static bool begin_call(struct live *l, struct watch *w)
 {
@@ -362,6 +368,7 @@ static const struct live_ops shell_ops = {
 	.open = shell_open,
 	.get = shell_get,
 	.children = shell_children,
+	.reconnect = shell_reconnect,
 	.changed = shell_changed,
 	.deleted = shell_deleted,
 	.moved = shell_moved,
@@ -406,7 +413,7 @@ static void remove_watch(struct live *l, struct watch *w)
 static bool take_orders(struct live *l)
 {
 	struct watch *adding, *removing, *next;
-	bool stop;
+	bool stop, hurry;
 
 	pthread_mutex_lock(&l->lock);
 	adding = l->adding;
@@ -418,8 +425,12 @@ static bool take_orders(struct live *l)
 	if (l->connected)
 		send_waiting(l);
 	stop = l->stop;
+	hurry = l->hurry;
+	l->hurry = false;
 	pthread_cond_broadcast(&l->changed);
 	pthread_mutex_unlock(&l->lock);
+	if (hurry)
+		live_core_hurry(&l->core, now());
 	for (; adding; adding = next) {
 		next = adding->next_adding;
 		live_core_add(&l->core, &adding->core, now());
@@ -686,6 +697,18 @@ int live_ask(struct live *l, const struct live_ask *q, uint32_t timeout_ms, stru
 struct live *live_of(const struct watch *w)
 {
 	return w->live;
+}
+
+void watch_hurry(struct watch *w)
+{
+	struct live *l = w->live;
+
+	if (l->pid != getpid())
+		return;
+	pthread_mutex_lock(&l->lock);
+	l->hurry = true;
+	inbox_wake(&l->in);
+	pthread_mutex_unlock(&l->lock);
 }
 
 static int new_watch(struct live *l, const char *path, enum watch_kind kind,

@@ -10,7 +10,14 @@ enum {
 	GIVE_UP_MIN_US = 1000000, /* without a connection for so long: a new handle (T70) */
 	GIVE_UP_MAX_US = 4000000,
 	REOPENS_LONGER = 3, /* so often the time doubles */
+	HURRY_US = 500000,  /* for an answer or a connection, when somebody waits for it */
+	HURRY_FOR_US = 3000000,
 };
+
+static uint64_t doubled(uint64_t us, unsigned times)
+{
+	return us << (times < REOPENS_LONGER ? times : REOPENS_LONGER);
+}
 
 /* A third of the session's life leaves time to come back within it (T71); later handles get longer,
  * so that the library can try all servers of its list. */
@@ -22,7 +29,14 @@ uint64_t live_core_patience_us(uint64_t timeout_us, unsigned reopens)
 		us = GIVE_UP_MIN_US;
 	if (us > GIVE_UP_MAX_US)
 		us = GIVE_UP_MAX_US;
-	return us << (reopens < REOPENS_LONGER ? reopens : REOPENS_LONGER);
+	return doubled(us, reopens);
+}
+
+static uint64_t patience_us(const struct live_core *c, uint64_t now_us)
+{
+	if (now_us < c->hurry_us)
+		return doubled(HURRY_US, c->reopens);
+	return live_core_patience_us(c->timeout_us, c->reopens);
 }
 
 static void tell_connection(struct live_core *c, struct live_watch *w)
@@ -47,7 +61,7 @@ static void reopen(struct live_core *c, uint64_t now_us)
 
 	c->state = LIVE_CONNECTING;
 	c->failure.code = OK;
-	c->give_up_us = now_us + live_core_patience_us(c->timeout_us, c->reopens);
+	c->give_up_us = now_us + patience_us(c, now_us);
 	/* ephemeral nodes of a session that may be alive stay (T71) */
 	if (c->ops->open(c, c->session.id ? &c->session : NULL, &e))
 		c->failure = e;
@@ -260,6 +274,8 @@ void live_core_reply(
 	if (!w || !tag || c->state == LIVE_STOPPED)
 		return;
 	w->tag = 0;
+	if (rc != ERR_CLOSED)
+		c->in_vain = 0;
 	handle_reply(c, w, rc, data, n, now_us);
 	advance(c, w, now_us);
 }
@@ -286,7 +302,7 @@ void live_core_disconnected(struct live_core *c, uint64_t now_us)
 	if (c->state != LIVE_CONNECTED)
 		return;
 	c->state = LIVE_CONNECTING;
-	c->give_up_us = now_us + live_core_patience_us(c->timeout_us, c->reopens);
+	c->give_up_us = now_us + patience_us(c, now_us);
 	tell_connection_to_all(c);
 }
 
@@ -311,25 +327,61 @@ void live_core_watch(struct live_core *c, const char *path, uint64_t now_us)
 	}
 }
 
+void live_core_hurry(struct live_core *c, uint64_t now_us)
+{
+	uint64_t give_up_us;
+
+	c->hurry_us = now_us + HURRY_FOR_US;
+	give_up_us = now_us + patience_us(c, now_us);
+	if (c->state == LIVE_CONNECTING && c->give_up_us > give_up_us)
+		c->give_up_us = give_up_us;
+	if (c->state != LIVE_CONNECTED)
+		return;
+	for (struct live_watch *w = c->watches; w; w = w->next) {
+		if (w->state == WATCH_SET)
+			w->state = WATCH_READ;
+		advance(c, w, now_us);
+	}
+}
+
 /* No reply is as bad as no connection. */
 static uint64_t reply_deadline(const struct live_core *c, const struct live_watch *w)
 {
-	return w->asked_us + 2 * c->timeout_us;
+	uint64_t us = 2 * c->timeout_us;
+
+	if (w->asked_us < c->hurry_us && doubled(HURRY_US, c->in_vain) < us)
+		us = doubled(HURRY_US, c->in_vain);
+	return w->asked_us + us;
+}
+
+/* The session may be alive, and only this connection dead: try another one. */
+static void replace_connection(struct live_core *c, uint64_t now_us)
+{
+	if (now_us < c->hurry_us && c->ops->reconnect(c)) {
+		c->in_vain++;
+		live_core_disconnected(c, now_us);
+		return;
+	}
+	c->reopens++;
+	reopen(c, now_us);
 }
 
 void live_core_tick(struct live_core *c, uint64_t now_us)
 {
-	bool late = c->state == LIVE_CONNECTING && now_us >= c->give_up_us;
+	bool late = false;
 
-	if (c->state == LIVE_CONNECTED)
-		for (struct live_watch *w = c->watches; w; w = w->next) {
-			advance(c, w, now_us);
-			late |= w->tag && now_us >= reply_deadline(c, w);
-		}
-	if (!late)
+	if (c->state == LIVE_CONNECTING && now_us >= c->give_up_us) {
+		c->reopens++;
+		reopen(c, now_us);
+	}
+	if (c->state != LIVE_CONNECTED)
 		return;
-	c->reopens++;
-	reopen(c, now_us);
+	for (struct live_watch *w = c->watches; w; w = w->next) {
+		advance(c, w, now_us);
+		late |= w->tag && now_us >= reply_deadline(c, w);
+	}
+	if (late)
+		replace_connection(c, now_us);
 }
 
 uint64_t live_core_deadline(const struct live_core *c)

@@ -55,6 +55,8 @@ struct live_ops {
 	/** Read a node's data, or its children's names; live_core_reply() follows. */
 	void (*get)(struct live_core *c, const char *path, bool watch, uint64_t tag);
 	void (*children)(struct live_core *c, const char *path, uint64_t tag); /* watched */
+	/** Break the connection, so that the handle makes another one for its session. Returns whether it could. */
+	bool (*reconnect)(struct live_core *c);
 	/** As struct watch_events has them. */
 	void (*changed)(
 		struct live_core *c, struct live_watch *w, const char *data, size_t len, size_t n);
@@ -78,6 +80,8 @@ struct live_core {
 	uint64_t last_tag;
 	unsigned reopens;    /* handles in vain since the last connection */
 	uint64_t give_up_us; /* no connection until then: use a new handle (T70) */
+	uint64_t hurry_us;   /* what is asked before that has to be answered soon */
+	unsigned in_vain;    /* so often, one after the other, it was not */
 	struct err failure;  /* why there is no connection, when that is known */
 };
 
@@ -89,6 +93,9 @@ void live_core_expired(struct live_core *c, uint64_t now_us);
 void live_core_reply(
 	struct live_core *c, uint64_t tag, int rc, struct slice data, size_t n, uint64_t now_us);
 void live_core_watch(struct live_core *c, const char *path, uint64_t now_us);
+/** Somebody waits for news: read everything again, and have little patience for a while. A connection may look alive
+ * while nothing comes through it, and else that is noticed only after two thirds of the session's time. */
+void live_core_hurry(struct live_core *c, uint64_t now_us);
 void live_core_tick(struct live_core *c, uint64_t now_us);
 /** When live_core_tick() is wanted; UINT64_MAX = never. */
 uint64_t live_core_deadline(const struct live_core *c);

@@ -1,5 +1,6 @@
 #include "zookeeper/session.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,8 @@ struct session {
 	struct inbox *in;
 	uint32_t generation;
 	pid_t pid; /* the process that opened it (T31) */
+	atomic_int
+		fd; /* of its connection, -1 = not known; the library may have closed it meanwhile */
 };
 
 struct request {
@@ -65,14 +68,29 @@ static void post(struct session *s, struct zk_event *ev)
 	inbox_post(s->in, ev);
 }
 
-static void protect_connection(zhandle_t *zh)
+static bool connected_host(zhandle_t *zh, struct sockaddr_storage *peer, socklen_t *n)
+{
+	*n = sizeof(*peer);
+	memset(peer, 0, sizeof(*peer));
+	return zookeeper_get_connected_host(zh, (struct sockaddr *)peer, n);
+}
+
+static void protect_connection(struct session *s, zhandle_t *zh)
 {
 	struct sockaddr_storage peer;
-	socklen_t n = sizeof(peer);
+	socklen_t n;
 
-	memset(&peer, 0, sizeof(peer));
-	if (zookeeper_get_connected_host(zh, (struct sockaddr *)&peer, &n))
-		descriptors_protect((struct sockaddr *)&peer, n);
+	if (connected_host(zh, &peer, &n))
+		atomic_store(&s->fd, descriptors_protect((struct sockaddr *)&peer, n));
+}
+
+bool zk_session_reconnect(struct session *s)
+{
+	struct sockaddr_storage peer;
+	socklen_t n;
+
+	return s && s->pid == getpid() && connected_host(s->zh, &peer, &n) &&
+	       descriptors_shut(atomic_load(&s->fd), (struct sockaddr *)&peer, n);
 }
 
 static void post_state(struct session *s, zhandle_t *zh, int state)
@@ -80,7 +98,7 @@ static void post_state(struct session *s, zhandle_t *zh, int state)
 	struct zk_event *ev;
 
 	if (state == ZOO_CONNECTED_STATE) {
-		protect_connection(zh);
+		protect_connection(s, zh);
 		ev = zk_event_new(ZK_CONNECTED, NULL, 0);
 		if (ev) {
 			const clientid_t *id = zoo_client_id(zh);
@@ -296,6 +314,7 @@ int zk_session_open(const char *connection, uint32_t timeout_ms, const struct se
 	s->in = in;
 	s->generation = generation;
 	s->pid = getpid();
+	atomic_init(&s->fd, -1);
 	if (attach) {
 		id.client_id = attach->id;
 		memcpy(id.passwd, attach->password, sizeof(id.passwd));
@@ -307,7 +326,7 @@ int zk_session_open(const char *connection, uint32_t timeout_ms, const struct se
 		mem_free(s);
 		return err_set(e, ERR_IO, "no host of it is known");
 	}
-	descriptors_protect(NULL, 0);
+	(void)descriptors_protect(NULL, 0);
 	*ret = s;
 	return OK;
 }

@@ -36,6 +36,10 @@ MUST_CHECK int zk_session_open(const char *connection, uint32_t timeout_ms,
  * is touched (T31). NULL is fine. */
 bool zk_session_close(struct session *s);
 
+/** Break its connection as the network would: the library makes another, and the session goes on. Returns whether
+ * the connection was known. */
+bool zk_session_reconnect(struct session *s);
+
 /** Read a node; with @watch, one ZK_WATCH follows when it changes or goes. */
 void zk_session_get(struct session *s, const char *path, bool watch, uint64_t tag);
 /** Read the names of a node's children; with @watch, one ZK_WATCH follows when one comes or goes, or the node goes. */

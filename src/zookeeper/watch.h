@@ -39,6 +39,9 @@ struct watch_events {
  */
 MUST_CHECK int watch_open(const char *connection, const char *path, enum watch_kind kind,
 	uint32_t timeout_ms, const struct watch_events *events, struct watch **ret, struct err *e);
+/** Somebody waits for a change: see whether ZooKeeper still answers, and if not, connect anew at once. Costs ZooKeeper a
+ * read. Does not wait. Threads: any. */
+void watch_hurry(struct watch *w);
 /** No event comes after it has returned. Not from within one. NULL is fine. In a child after fork: only memory is given back (T31). */
 void watch_close(struct watch *w);
 

@@ -1,16 +1,20 @@
 """Watched nodes against a real ZooKeeper, with kazoo as who changes them."""
 
+import contextlib
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
 
 from zk import BUILD, ensemble, wait_for  # noqa: F401
 
+PATIENCE_S = 20
 WATCH_PATH = BUILD / 'tests/tools/watch_path'
 
 
@@ -37,7 +41,7 @@ class Watching:
         def there():
             return self.lines.count(text) >= count
 
-        wait_for(repr(text), lambda: there() or self.process.poll() is not None, 30)
+        wait_for(repr(text), lambda: there() or self.process.poll() is not None, PATIENCE_S)
         assert there(), '\n'.join(self.lines)
         return self
 
@@ -231,6 +235,58 @@ def test_zookeeper_hangs(ensemble, watch):
     w.wait_for('/demo connected', 2)
     ensemble.client.create('/demo/a')
     w.wait_for('/demo: a')
+
+
+class Proxy:
+    """Between a client and a server; what it was told to lose, it loses, and keeps the connection."""
+
+    def __init__(self, connection):
+        self.server = connection.split(':')
+        self.socket = socket.create_server(('127.0.0.1', 0))
+        self.connection = '127.0.0.1:%d' % self.socket.getsockname()[1]
+        self.pairs = []
+        self.lost = set()
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.socket.accept()
+                server = socket.create_connection(self.server, 10)
+                pair = (client, server)
+                self.pairs.append(pair)
+                for source, to in pair, pair[::-1]:
+                    threading.Thread(target=self.copy, args=(pair, source, to), daemon=True).start()
+
+    def copy(self, pair, source, to):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if pair not in self.lost:
+                    to.sendall(data)
+            to.shutdown(socket.SHUT_WR)
+
+    def lose(self):
+        """What goes through the connections that there are now."""
+        self.lost.update(self.pairs)
+
+    def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        for s in (s for pair in self.pairs for s in pair):
+            s.close()
+
+
+def test_hurry_on_a_connection_that_only_looks_alive(ensemble, watch):
+    """The library would notice after two thirds of 40 s. The session is kept."""
+    with contextlib.closing(Proxy(ensemble.connection)) as proxy:
+        w = watch('-s', 40000, '/demo', connection=proxy.connection)
+        own = {ensemble.client.client_id[0]}
+        sessions = ensemble.sessions() - own
+        proxy.lose()
+        ensemble.client.create('/demo/a')
+        w.say('hurry').wait_for('/demo: a')
+        assert len(proxy.pairs) == 2
+        assert ensemble.sessions() - own == sessions
 
 
 @pytest.mark.parametrize('options,paths,error', [

@@ -135,6 +135,8 @@ static void command(struct program *p, const char *line)
 		fork_child(p, false);
 	else if (strcmp(line, "fork and open\n") == 0)
 		fork_child(p, true);
+	else if (strcmp(line, "hurry\n") == 0)
+		watch_hurry(p->watches[0]);
 	else if (strcmp(line, "threads\n") == 0)
 		many_threads(p);
 }

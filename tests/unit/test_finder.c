@@ -21,6 +21,9 @@ static struct {
 	char client[256]; /* the addresses that the client has */
 	int sets;
 	int stops; /* how often stop() was asked */
+	void (*seek)(void *arg);
+	void *seek_arg;
+	int hurries;
 } t;
 
 static struct client *const a_client = (struct client *)&t;
@@ -57,6 +60,20 @@ int watch_open(const char *connection, const char *path, enum watch_kind kind, u
 void watch_close(struct watch *w)
 {
 	t.closed = w != NULL;
+}
+
+void client_on_seek(struct client *c, void (*seek)(void *arg), void *arg)
+{
+	assert_ptr_equal(c, a_client);
+	assert_false(t.closed);
+	t.seek = seek;
+	t.seek_arg = arg;
+}
+
+void watch_hurry(struct watch *w)
+{
+	assert_ptr_equal(w, &t);
+	t.hurries++;
 }
 
 int client_set_addresses(struct client *c, const struct address *addresses, size_t n, struct err *e)
@@ -137,6 +154,20 @@ static void hands_on_what_is_there(void **state)
 	assert_log("INFO Addresses from <zk:2181/demo>: ['127.0.0.1:1', '[::1]:2']\n");
 	finder_close(f);
 	assert_true(t.closed);
+}
+
+static void looks_again_for_a_client_without_server(void **state)
+{
+	struct finder *f;
+
+	t.first = "h:1";
+	f = open_finder(true);
+	attach(f);
+	assert_non_null(t.seek);
+	t.seek(t.seek_arg);
+	assert_int_equal(t.hurries, 1);
+	finder_close(f);
+	assert_null(t.seek);
 }
 
 /* T76 */
@@ -306,6 +337,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(hands_on_what_is_there),
+		TEST(looks_again_for_a_client_without_server),
 		TEST(each_change_is_told),
 		TEST(path_that_goes_is_empty),
 		TEST(does_not_wait),

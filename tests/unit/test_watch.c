@@ -45,6 +45,9 @@ struct ensemble {
 	struct node nodes[NODES_MAX];
 	bool reachable;
 	bool refuses; /* to let anything be read */
+	bool deaf;    /* what goes through the connection that there is, is lost */
+	bool stays_deaf;
+	int reconnects;
 	uint64_t now;
 	bool open, connected;
 	int64_t wanted, session, last_session; /* attached to, alive; 0 = none */
@@ -95,7 +98,7 @@ static void fire(struct ensemble *z, const char *path, bool children)
 		else
 			z->flags[n++] = z->flags[i];
 	z->n_flags = n;
-	if (found && z->connected)
+	if (found && z->connected && !z->deaf)
 		live_core_watch(&z->core, path, z->now);
 }
 
@@ -167,6 +170,17 @@ static void fake_children(struct live_core *c, const char *path, uint64_t tag)
 	ask(of(c), path, true, true, tag);
 }
 
+/* The library notices at once. */
+static bool fake_reconnect(struct live_core *c)
+{
+	struct ensemble *z = of(c);
+
+	z->reconnects++;
+	z->connected = z->deaf = false;
+	z->n_requests = 0;
+	return true;
+}
+
 static void note(struct watched *d, const char *text)
 {
 	size_t n = strlen(d->log);
@@ -216,6 +230,7 @@ static const struct live_ops fake_ops = {
 	fake_open,
 	fake_get,
 	fake_children,
+	fake_reconnect,
 	fake_changed,
 	fake_deleted,
 	fake_moved,
@@ -257,6 +272,7 @@ static bool connect_client(struct ensemble *z)
 		z->wanted = z->session = ++z->last_session;
 	id = (struct session_id){ .id = z->session };
 	z->connected = true;
+	z->deaf = z->stays_deaf;
 	live_core_connected(&z->core, &id, z->now);
 	return true;
 }
@@ -271,7 +287,7 @@ static bool answer(struct ensemble *z)
 	struct slice data = slice_of(NULL, 0);
 	int rc = z->refuses ? ERR_IO : node ? OK : ERR_NOENT;
 
-	if (!z->connected || !z->n_requests)
+	if (!z->connected || !z->n_requests || z->deaf)
 		return false;
 	memmove(z->requests, z->requests + 1, --z->n_requests * sizeof(q));
 	if (rc == OK && q.watch) {
@@ -659,6 +675,71 @@ static void no_reply_at_all(void **state)
 	assert_string_equal(d->log, "h:1 h:2;");
 }
 
+static void hurry_finds_a_dead_connection(void **state)
+{
+	struct ensemble *z = *state;
+	struct watched *d = add(z, 0, "/demo", WATCH_CHILDREN);
+
+	run(z, 1);
+	z->deaf = true;
+	remove_node(z, "/demo/h:1");
+	run(z, 1);
+	assert_string_equal(d->log, "h:1 h:2;");
+	live_core_hurry(&z->core, z->now);
+	run(z, 1);
+	assert_string_equal(d->log, "h:1 h:2;h:2;");
+	assert_int_equal(z->reconnects, 1);
+	assert_int_equal(z->opens, 1); /* and the session is the same */
+}
+
+/* Who answers slowly is asked with more patience each time. */
+static void hurry_has_patience(void **state)
+{
+	struct ensemble *z = *state;
+
+	add(z, 0, "/demo", WATCH_CHILDREN);
+	run(z, 1);
+	z->deaf = z->stays_deaf = true;
+	for (int i = 0; i < 40; i++) {
+		live_core_hurry(&z->core, z->now);
+		run(z, 1);
+	}
+	assert_in_range(z->reconnects, 5, 12);
+	assert_int_equal(z->opens, 1);
+	z->stays_deaf = false;
+	run(z, 10);
+	assert_int_equal(z->core.in_vain, 0);
+}
+
+static void hurry_with_a_living_connection(void **state)
+{
+	struct ensemble *z = *state;
+	struct watched *d = add(z, 0, "/demo", WATCH_CHILDREN);
+	int reads;
+
+	run(z, 1);
+	reads = z->reads;
+	live_core_hurry(&z->core, z->now);
+	run(z, 10);
+	assert_int_equal(z->reads, reads + 1);
+	assert_int_equal(z->reconnects, 0);
+	set_node(z, "/demo/h:3", "");
+	run(z, 1);
+	assert_string_equal(d->log, "h:1 h:2;h:1 h:2 h:3;");
+}
+
+static void hurry_without_a_connection(void **state)
+{
+	struct ensemble *z = *state;
+
+	run(z, 1);
+	z->reachable = false;
+	cut(z);
+	live_core_hurry(&z->core, z->now);
+	run(z, 1);
+	assert_int_equal(z->opens, 2);
+}
+
 /* A reply to a request of an earlier connection that comes after the new one was sent. */
 static void late_reply_is_not_heard(void **state)
 {
@@ -788,7 +869,7 @@ static void random_event(struct ensemble *z, uint64_t *seed)
 {
 	size_t i = random_below(seed, WATCHES);
 
-	switch (random_below(seed, 8)) {
+	switch (random_below(seed, 10)) {
 	case 0:
 		cut(z);
 		break;
@@ -809,6 +890,12 @@ static void random_event(struct ensemble *z, uint64_t *seed)
 	case 5:
 		connect_client(z);
 		answer(z);
+		break;
+	case 6:
+		z->deaf = z->connected;
+		break;
+	case 7:
+		live_core_hurry(&z->core, z->now);
 		break;
 	default:
 		random_node(z, seed);
@@ -834,6 +921,7 @@ static void one_storm(struct ensemble *z, uint64_t seed)
 	for (int i = 0; i < 200; i++)
 		random_event(z, &state);
 	z->reachable = true;
+	live_core_hurry(&z->core, z->now); /* a deaf connection is noticed by who wants something */
 	run(z, 40);
 	for (size_t i = 0; i < WATCHES - 1; i++) {
 		struct watched *d = &z->watches[i];
@@ -885,6 +973,10 @@ int main(void)
 		TEST(another_session),
 		TEST(wiped_ensemble),
 		TEST(no_reply_at_all),
+		TEST(hurry_finds_a_dead_connection),
+		TEST(hurry_has_patience),
+		TEST(hurry_with_a_living_connection),
+		TEST(hurry_without_a_connection),
 		TEST(late_reply_is_not_heard),
 		TEST(added_without_connection),
 		TEST(removed_while_a_request_is_under_way),
