@@ -5,6 +5,11 @@
 #include "base/mem.h"
 #include "client/state.h"
 
+/* A server that was lost forgets which oids were given but not used, and the next one gives them again (R10), when this
+ * process may still hold them: the owner must not get one twice. How far back that is looked for: a server with an
+ * older database is not asked for oids without end. */
+enum { GIVEN_MAX = 1 << 20 };
+
 static bool are_oids(const struct val *v)
 {
 	if ((v->type != VAL_LIST && v->type != VAL_TUPLE) || !v->n)
@@ -59,6 +64,24 @@ static int fetch(struct client *c, struct err *e)
 	return rc;
 }
 
+static bool was_given(const struct client *c, uint64_t oid)
+{
+	return oid <= c->last_oid && c->last_oid - oid < GIVEN_MAX;
+}
+
+static bool next_oid(struct client *c, uint64_t *ret)
+{
+	while (c->n_oids) {
+		uint64_t oid = c->oids[--c->n_oids];
+
+		if (was_given(c, oid))
+			continue;
+		*ret = c->last_oid = oid;
+		return true;
+	}
+	return false;
+}
+
 static int take(struct client *c, uint64_t *ret, struct err *e)
 {
 	int rc = client_enter(c, e);
@@ -67,9 +90,7 @@ static int take(struct client *c, uint64_t *ret, struct err *e)
 		return rc;
 	if (c->read_only_now)
 		rc = err_set(e, ERR_READONLY, "the storage is read-only");
-	else if (c->n_oids)
-		*ret = c->oids[--c->n_oids];
-	else
+	else if (!next_oid(c, ret))
 		rc = ERR_AGAIN;
 	client_leave(c);
 	return rc;

@@ -676,6 +676,20 @@ def test_oids_of_the_last_connection(served, tool):
     assert int(c.ask('oid')[0], 16) > first + 50
 
 
+def test_oids_are_not_given_twice(served, tool):
+    """R10: nor what the next server gives again, as it does not know what the last one had given."""
+    c = tool(served, options=['-p', 50]).wait()
+    given = []
+    for _ in range(3):
+        given += [int(c.ask('oid')[0], 16) for _ in range(150)]
+        c.events.clear()
+        served.kill()
+        c.event('disconnected')
+        served.start()
+        c.wait()
+    assert len(set(given)) == 450
+
+
 def test_killed_under_load(server, tool):
     """Threads that load while the server is killed and comes back: each waits, none is lost."""
     s = server(configuration())
