@@ -1,4 +1,4 @@
-/* What is asked now and then: histories, undo logs, what changed, packs, new oids. */
+/* What is asked now and then: histories, undo logs, what changed, packs, new oids, and whether all is known. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -458,6 +458,39 @@ static void oids_answered(struct op *op)
 void fan_ask_oids(struct storage *s, struct oids_req *r)
 {
 	struct op *op = new_op(r, start_oids, oids_answered, &r->err);
+
+	r->raised = NULL;
+	if (op) {
+		op_start(op, fanout_of(s), r->exec);
+		return;
+	}
+	r->rc = ERR_NOMEM;
+	r->done(r);
+}
+
+/* --- all that was committed: T65, of the server's own commits, too --- */
+
+static int start_ping(struct op *op, struct err *e)
+{
+	return op_call(op, "ping", NULL, 0, e);
+}
+
+static void ping_answered(struct op *op)
+{
+	struct sync_req *r = op->req;
+
+	r->rc = op->rc;
+	if (r->rc != OK) {
+		r->err = op->err;
+		r->raised = raised_val(&op->raised);
+	}
+	r->done(r);
+	op_free(op);
+}
+
+void fan_sync(struct storage *s, struct sync_req *r)
+{
+	struct op *op = new_op(r, start_ping, ping_answered, &r->err);
 
 	r->raised = NULL;
 	if (op) {

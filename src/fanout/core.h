@@ -248,6 +248,7 @@ void fan_history(struct storage *s, struct history_req *r);
 void fan_undo_log(struct storage *s, struct undo_log_req *r);
 void fan_changes(struct storage *s, struct changes_req *r);
 void fan_pack(struct storage *s, struct pack_req *r);
+void fan_sync(struct storage *s, struct sync_req *r);
 void fan_ask_oids(struct storage *s, struct oids_req *r);
 
 int fan_iter_open(

@@ -70,6 +70,7 @@ static const struct storage_ops ops = {
 	.pack_stop = fan_stop,
 	.open_blob = fan_open_blob,
 	.ask_oids = fan_ask_oids,
+	.sync = fan_sync,
 	.has_oid = fan_has_oid,
 	.info = fan_info,
 	.close = fan_close,

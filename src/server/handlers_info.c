@@ -415,10 +415,49 @@ void handle_set_client_label(const struct request *r, const struct args *a)
 	reply_none(r);
 }
 
+struct sync_op {
+	struct sync_req req;
+	struct request request;
+};
+
+static void sync_done(struct sync_req *q)
+{
+	struct sync_op *op = CONTAINER_OF(q, struct sync_op, req);
+	struct session *s = op->request.session;
+
+	if (session_alive(s))
+		hub_catch_up(s->hub);
+	if (session_alive(s)) {
+		if (q->rc != OK)
+			reply_failed(&op->request, q->rc, &q->err, OID_ROOT, q->raised);
+		else
+			reply_none(&op->request);
+	}
+	mem_free(op);
+	session_load_ended(s);
+}
+
 /* Answers after the invalidations of all that was acknowledged before it was sent (T65): what was
  * published is taken before input is handled. */
 void handle_ping(const struct request *r, const struct args *a)
 {
+	struct session *s = r->session;
+	struct storage *st = s->hs->ss->storage;
+	struct sync_op *op;
+
 	(void)a;
-	reply_none(r);
+	if (!st->ops->sync) {
+		reply_none(r);
+		return;
+	}
+	op = mem_zalloc(1, sizeof(*op));
+	if (!op) {
+		session_fail(s, "no memory for a request");
+		return;
+	}
+	op->request = *r;
+	op->req.exec = s->hub->exec;
+	op->req.done = sync_done;
+	session_load_started(s);
+	st->ops->sync(st, &op->req);
 }

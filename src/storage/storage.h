@@ -243,6 +243,17 @@ struct oids_req {
 	void *owned;              /* the storage's own */
 };
 
+/** To know of all that was committed until now. */
+struct sync_req {
+	struct job job;
+	struct exec *exec;
+	void (*done)(struct sync_req *r);
+	/* out */
+	int rc;
+	struct err err;
+	const struct val *raised; /* as load_req's */
+};
+
 struct storage_info {
 	uint64_t length; /* objects */
 	uint64_t size;   /* bytes */
@@ -298,6 +309,8 @@ struct storage_ops {
 	uint64_t (*new_oids)(struct storage *s, uint32_t n);
 	/** When not NULL: to be called in its place. */
 	void (*ask_oids)(struct storage *s, struct oids_req *r);
+	/** Done when all that was committed before the call, by whomever, is published. NULL: it always is. */
+	void (*sync)(struct storage *s, struct sync_req *r);
 	/** Is there an object of that oid, or a trace of one? No I/O. */
 	bool (*has_oid)(struct storage *s, uint64_t oid);
 	void (*info)(struct storage *s, struct storage_info *ret);

@@ -145,6 +145,13 @@ static void pass_ask_oids(struct storage *s, struct oids_req *r)
 	in->ops->ask_oids(in, r);
 }
 
+static void pass_sync(struct storage *s, struct sync_req *r)
+{
+	struct storage *in = blob_of(s)->inner;
+
+	in->ops->sync(in, r);
+}
+
 static bool pass_has_oid(struct storage *s, uint64_t oid)
 {
 	struct storage *in = blob_of(s)->inner;
@@ -416,6 +423,7 @@ static void set_ops(struct blob_storage *b)
 		.open_blob = blob_storage_open_blob,
 		.new_oids = in->new_oids ? pass_new_oids : NULL,
 		.ask_oids = in->ask_oids ? pass_ask_oids : NULL,
+		.sync = in->sync ? pass_sync : NULL,
 		.has_oid = in->has_oid ? pass_has_oid : NULL,
 		.info = blob_info,
 		.close = blob_close,

@@ -109,6 +109,13 @@ static void zlib_ask_oids(struct storage *s, struct oids_req *r)
 	inner->ops->ask_oids(inner, r);
 }
 
+static void zlib_sync(struct storage *s, struct sync_req *r)
+{
+	struct storage *inner = zlib_of(s)->inner;
+
+	inner->ops->sync(inner, r);
+}
+
 static bool zlib_has_oid(struct storage *s, uint64_t oid)
 {
 	struct storage *inner = zlib_of(s)->inner;
@@ -172,6 +179,7 @@ static const struct storage_ops ops = {
 	.open_blob = zlib_open_blob,
 	.new_oids = zlib_new_oids,
 	.ask_oids = zlib_ask_oids,
+	.sync = zlib_sync,
 	.has_oid = zlib_has_oid,
 	.info = zlib_info,
 	.close = zlib_close,
@@ -193,6 +201,8 @@ static void set_ops(struct zlib_storage *z, const struct zlib_storage_options *o
 		z->ops.vote = plain_vote;
 	if (!in->ask_oids)
 		z->ops.ask_oids = NULL;
+	if (!in->sync)
+		z->ops.sync = NULL;
 	if (!in->undo_log)
 		z->ops.undo_log = NULL;
 	if (!in->iter_open)
