@@ -4,7 +4,8 @@
 
 Every round starts each server once on the same file and measures all rows with both clients, each in a process of
 its own. The limit is bench/zeoload on one connection: a client that does nothing with what it gets; bench/clientload
-is our client without Python. The tables have the median of the rounds and, in brackets, the least and the largest; CPU is the client's, per operation.
+is our client without Python, through libzkzeo. The tables have the median of the rounds and, in brackets, the least
+and the largest; CPU is the client's, per operation.
 """
 
 import argparse
@@ -21,13 +22,13 @@ import run
 
 LIMIT, IN_C = 'zeoload', 'clientload'
 OURS, PYTHON = 'zc.zkzeo', 'ZEO.ClientStorage'  # modules with a ClientStorage
-# name, what it says in the table, options of zeoload for its limit, options of clientload
+# name, what it says in the table, options of zeoload for its limit, whether clientload has it
 ROWS = [
-    ('cold', 'cold loads, one thread', ['--loaders=1'], []),
-    ('hit', 'hits of the cache', None, None),
-    ('prefetch', 'prefetch, 1,000 objects at a time', None, None),
-    ('commit', 'commits of 1 object', ['--committers=1'], ['--commits']),
-    ('zodb-cold', 'ZODB objects, cold, through a Connection', None, None),
+    ('cold', 'cold loads, one thread', ['--loaders=1'], True),
+    ('hit', 'hits of the cache', None, True),
+    ('prefetch', 'prefetch, 1,000 objects at a time', None, False),
+    ('commit', 'commits of 1 object', ['--committers=1'], True),
+    ('zodb-cold', 'ZODB objects, cold, through a Connection', None, True),
 ]
 SHOOTOUT = ['add', 'update', 'cold']
 SHOOTOUT_PYTHON = run.ROOT / '.venv-bench' / 'bin' / 'python'
@@ -92,11 +93,10 @@ def measure_client(module, server, row, args, seed):
         args, args.seconds + 120, env=environment(args.build))))
 
 
-def measure_in_c(server, options, args, seed):
+def measure_in_c(server, row, args, seed):
     return figures(json.loads(call(
-        [args.build / 'bench' / IN_C, *options, f'--objects={args.objects}',
-         f'--seconds={args.seconds}', f'--seed={seed}', f'127.0.0.1:{server.port}'],
-        args, args.seconds + 60)))
+        [args.build / 'bench' / IN_C, f'--objects={args.objects}', f'--seconds={args.seconds}',
+         f'--seed={seed}', row, f'127.0.0.1:{server.port}'], args, args.seconds + 60)))
 
 
 def measure_limit(server, options, args, seed):
@@ -140,7 +140,8 @@ def measure_round(server, modules, data, args, seed):
                 found[module][row] = measure_client(module, server, row, args, seed)
             if limit:
                 found[LIMIT][row] = measure_limit(server, limit, args, seed)
-                found[IN_C][row] = measure_in_c(server, in_c, args, seed)
+            if in_c:
+                found[IN_C][row] = measure_in_c(server, row, args, seed)
             if args.verbose:
                 print(server.name, row, {
                     c: round(r[row]['rate']) for c, r in found.items() if row in r}, file=sys.stderr)
