@@ -54,7 +54,7 @@ static int from_server(struct client_object *o, uint64_t oid, uint64_t tid, stru
 	struct err e = ERR_INIT;
 	int rc;
 	Py_BEGIN_ALLOW_THREADS
-	rc = client_load_before(c, oid, tid, &record, &e);
+	rc = client_fetch_before(c, oid, tid, &record, &e);
 	Py_END_ALLOW_THREADS
 	client_used(o);
 	if (rc == ERR_NOENT)

@@ -16,6 +16,7 @@
 enum {
 	SECOND_CHANCES = 8, /* records kept of those that one store would push out */
 	NOTE_BYTES = 256,
+	PREPARED_BYTES = 1024, /* room for most objects */
 };
 
 struct cache {
@@ -207,6 +208,16 @@ void cache_store(
 		add(&c->stores, 1);
 	else
 		cache_file_drop(c->file, rec.pos);
+}
+
+void cache_prepare(struct cache *c)
+{
+	uint64_t need = cache_file_size(c->file) / 256;
+
+	if (need > PREPARED_BYTES)
+		need = PREPARED_BYTES;
+	if (!cache_file_failed(c->file) && make_room(c, need))
+		cache_file_fetch(c->file, need);
 }
 
 void cache_invalidate(struct cache *c, uint64_t oid, uint64_t tid)

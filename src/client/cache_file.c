@@ -90,6 +90,8 @@ static int map(struct cache_file *f, struct err *e)
 		return err_sys(e, errno, "cannot map %llu bytes", (unsigned long long)f->size);
 	f->map = p;
 	(void)madvise(p, f->size, MADV_DONTDUMP);
+	if (f->fd < 0) /* few page faults, while it fills and when it is read */
+		(void)madvise(p, f->size, MADV_HUGEPAGE);
 	return OK;
 }
 

@@ -5,7 +5,10 @@
 #include "client/cache_file_core.h"
 #include "codec/tid.h"
 
-enum { PREFETCH = 8 }; /* cache lines of a record: it will be read from end to end */
+enum {
+	PREFETCH = 8, /* cache lines of a record: it will be read from end to end */
+	CACHE_LINE = 64,
+};
 
 uint64_t cache_file_need(size_t len)
 {
@@ -35,10 +38,26 @@ bool cache_file_has_room(const struct cache_file *f, uint64_t need)
 	return head_of(f) + gap(f, need) + need - tail_of(f) <= f->ring;
 }
 
-static uint32_t record_crc(uint64_t *words)
+/* Nobody else writes to memory of our own: it needs no checksums. */
+static uint32_t checksum(const struct cache_file *f, const void *p, size_t n)
+{
+	return f->fd < 0 ? 0 : crc_of(p, n);
+}
+
+void cache_file_fetch(const struct cache_file *f, uint64_t n)
+{
+	const char *from = (const char *)at(f, head_of(f));
+	uint64_t left = f->ring - head_of(f) % f->ring;
+
+	__builtin_prefetch(at(f, tail_of(f)));
+	for (uint64_t i = 0; i < (n < left ? n : left); i += CACHE_LINE)
+		__builtin_prefetch(from + i, 1);
+}
+
+static uint32_t record_crc(const struct cache_file *f, uint64_t *words)
 {
 	words[RECORD_SIZE] &= UINT32_MAX;
-	return crc_of(words, RECORD_END * sizeof(*words));
+	return checksum(f, words, RECORD_END * sizeof(*words));
 }
 
 /* The record at @pos, as its words say. */
@@ -50,7 +69,7 @@ static bool decode(
 	uint32_t len = (uint32_t)words[RECORD_LEN];
 
 	if (words[RECORD_POS] != pos || size != cache_file_need(len) ||
-		size > f->ring - pos % f->ring || crc != record_crc(words))
+		size > f->ring - pos % f->ring || crc != record_crc(f, words))
 		return false;
 	*ret = (struct cache_record){ .pos = pos,
 		.oid = words[RECORD_OID],
@@ -163,13 +182,13 @@ bool cache_file_append(struct cache_file *f, struct cache_record *r, struct slic
 	r->pos = head_of(f);
 	r->size = (uint32_t)need;
 	r->len = (uint32_t)data.len;
-	r->data_crc = crc_of(data.data, data.len);
+	r->data_crc = checksum(f, data.data, data.len);
 	words[RECORD_SIZE] = need;
 	words[RECORD_POS] = r->pos;
 	words[RECORD_OID] = r->oid;
 	words[RECORD_SERIAL] = r->serial;
 	words[RECORD_LEN] = r->len | (uint64_t)r->data_crc << 32;
-	words[RECORD_SIZE] |= (uint64_t)record_crc(words) << 32;
+	words[RECORD_SIZE] |= (uint64_t)record_crc(f, words) << 32;
 	words[RECORD_END] = r->end_tid;
 	words[RECORD_END_CHECK] = check_of(r->end_tid, r->pos);
 	if (!cache_words_write(f, at(f, r->pos), words, sizeof(words)) ||
@@ -213,7 +232,7 @@ bool cache_file_append_again(struct cache_file *f, struct cache_record *r, struc
 	return data && cache_file_has_room(f, r->size) &&
 	       cache_words_read(
 		       f, at(f, r->pos) + CACHE_RECORD_BYTES / sizeof(word), data, r->len) &&
-	       crc_of(data, r->len) == r->data_crc &&
+	       checksum(f, data, r->len) == r->data_crc &&
 	       cache_file_append(f, r, slice_of(data, r->len));
 }
 
@@ -237,6 +256,6 @@ bool cache_file_data(struct cache_file *f, uint64_t pos, void *(*room)(void *arg
 	if (!to || !cache_words_read(f, w + CACHE_RECORD_BYTES / sizeof(word), to, len) ||
 		!is_there(f, pos))
 		return false;
-	*ret_damaged = check && crc_of(to, len) != v >> 32;
+	*ret_damaged = check && checksum(f, to, len) != v >> 32;
 	return !*ret_damaged;
 }

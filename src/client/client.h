@@ -216,6 +216,9 @@ void client_record_end(struct client_record *r);
  */
 MUST_CHECK int client_load_before(
 	struct client *c, uint64_t oid, uint64_t tid, struct client_record *ret, struct err *e);
+/** The same without a look at the cache, for who has asked client_cached(). */
+MUST_CHECK int client_fetch_before(
+	struct client *c, uint64_t oid, uint64_t tid, struct client_record *ret, struct err *e);
 /** The same without a wait: done(k) with k->rc; then call_record(k) has the revision until call_end(). A hit in the
  * cache is told before the return. k->done must be set. */
 MUST_CHECK int client_load_begin(

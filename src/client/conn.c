@@ -365,6 +365,8 @@ static void read_until(struct conn *conn, struct call *k)
 	conn->reading = true;
 	conn->reader = pthread_self();
 	pthread_mutex_unlock(&c->lock);
+	if (c->cache) /* while the server is at it */
+		cache_prepare(c->cache);
 	do
 		rc = conn_read(conn, true);
 	while (rc == OK && !k->finished);

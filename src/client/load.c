@@ -278,18 +278,12 @@ static int load_from_server(
 	return k->rc;
 }
 
-int client_load_before(
+int client_fetch_before(
 	struct client *c, uint64_t oid, uint64_t tid, struct client_record *ret, struct err *e)
 {
-	struct record *r = cached(c, oid, tid);
 	struct call k;
-	int rc;
+	int rc = client_enter(c, e);
 
-	if (r) {
-		show(r, ret);
-		return OK;
-	}
-	rc = client_enter(c, e);
 	if (rc != OK)
 		return rc;
 	memset(&k, 0, sizeof(k));
@@ -301,6 +295,17 @@ int client_load_before(
 	}
 	call_end(&k);
 	return rc;
+}
+
+int client_load_before(
+	struct client *c, uint64_t oid, uint64_t tid, struct client_record *ret, struct err *e)
+{
+	struct record *r = cached(c, oid, tid);
+
+	if (!r)
+		return client_fetch_before(c, oid, tid, ret, e);
+	show(r, ret);
+	return OK;
 }
 
 int client_load_begin(struct client *c, struct call *k, uint64_t oid, uint64_t tid, struct err *e)

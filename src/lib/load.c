@@ -11,7 +11,7 @@ static const uint64_t everything = INT64_MAX;
 /* What zkzeo_record.memory points to. */
 struct held {
 	struct client_record record;
-	struct call call; /* of loadSerial */
+	struct call *call; /* of loadSerial: the data is in its answer; or NULL */
 };
 
 struct val api_id(uint8_t bytes[8], uint64_t id)
@@ -34,7 +34,9 @@ void zkzeo_record_end(struct zkzeo_record *r)
 
 	if (h) {
 		client_record_end(&h->record);
-		call_end(&h->call);
+		if (h->call)
+			call_end(h->call);
+		mem_free(h->call);
 	}
 	mem_free(h);
 	*r = (struct zkzeo_record){ 0 };
@@ -42,9 +44,11 @@ void zkzeo_record_end(struct zkzeo_record *r)
 
 static struct held *hold(struct err *e)
 {
-	struct held *h = mem_zalloc(1, sizeof(*h));
+	struct held *h = mem_alloc(sizeof(*h));
 
-	if (!h)
+	if (h)
+		*h = (struct held){ .call = NULL };
+	else
 		err_set(e, ERR_NOMEM, "no memory for a record");
 	return h;
 }
@@ -84,11 +88,13 @@ int zkzeo_client_load_serial(struct zkzeo_client *c, uint64_t oid, uint64_t seri
 
 	if (!h)
 		return ERR_NOMEM;
-	rc = api_call(c, &h->call, "loadSerial", args, 2, err_of(e));
-	v = h->call.result;
+	h->call = mem_zalloc(1, sizeof(*h->call));
+	*ret = (struct zkzeo_record){ .memory = h, .serial = serial };
+	rc = h->call ? api_call(c, h->call, "loadSerial", args, 2, err_of(e))
+		     : err_set(err_of(e), ERR_NOMEM, "no memory for a record");
+	v = h->call ? h->call->result : NULL;
 	if (rc == OK && v->type != VAL_BYTES)
 		rc = err_set(err_of(e), ERR_FORMAT, "loadSerial did not answer with a record");
-	*ret = (struct zkzeo_record){ .memory = h, .serial = serial };
 	if (rc) {
 		zkzeo_record_end(ret);
 		return rc;

@@ -737,6 +737,20 @@ def test_copy(client, server, opened, tmp_path):
                       for t in source.iterator()]
 
 
+def test_loads_are_counted_once(client, server):
+    s = server(MAPPING)
+    writer, reader = client(s), client(s)
+    oid = writer.new_oid()
+    tid = commit(writer, (oid, z64, b'data'))
+    reader.ping()
+    for hits in range(3):
+        before = reader._cache_stats()
+        assert reader.loadBefore(oid, maxtid) == (b'data', tid, None)
+        after = reader._cache_stats()
+        assert after['hits'] - before['hits'] == (hits > 0)
+        assert after['misses'] - before['misses'] == (hits == 0)
+
+
 def test_the_cache_is_cleared(client, server):
     """What was cached has to be asked for again; nothing else changes."""
     s = server(MAPPING)

@@ -164,8 +164,11 @@ static inline void world_load(struct world *w, struct cache *c)
 	uint64_t tid = last > back ? last + 1 - back : 1;
 	uint64_t serial = 0, end = 0;
 
-	if (!world_check(w, c, oid, tid, last) && world_revision(w, oid, tid, last, &serial, &end))
+	if (!world_check(w, c, oid, tid, last) &&
+		world_revision(w, oid, tid, last, &serial, &end)) {
+		cache_prepare(c); /* as a client does that waits for the answer */
 		world_store(w, c, oid, serial, end);
+	}
 }
 
 static inline void world_step(struct world *w, struct cache *c)

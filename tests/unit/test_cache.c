@@ -248,6 +248,29 @@ static void *no_room(void *arg, size_t len)
 	return NULL;
 }
 
+static void test_room_is_made_ahead(void **state)
+{
+	struct cache *c = must_open(NULL, 1 << 20);
+	uint8_t data[500] = { 0 };
+	struct cache_stats before, prepared, after;
+
+	(void)state;
+	for (uint64_t oid = 0; oid < 3000; oid++)
+		cache_store(c, oid, 1, TID_NONE, slice_of(data, sizeof(data)));
+	cache_stats(c, &before);
+	cache_prepare(c);
+	cache_prepare(c); /* there is room already */
+	cache_stats(c, &prepared);
+	assert_in_range(before.entries - prepared.entries, 1, 2);
+	assert_int_equal(prepared.evictions - before.evictions, before.entries - prepared.entries);
+	assert_true(cache_has(c, 2999, 9));
+	cache_store(c, 3000, 1, TID_NONE, slice_of(data, sizeof(data)));
+	cache_stats(c, &after);
+	assert_int_equal(after.evictions, prepared.evictions);
+	assert_int_equal(after.entries, prepared.entries + 1);
+	cache_close(c);
+}
+
 static void test_no_room_for_the_answer(void **state)
 {
 	struct cache *c = must_open(NULL, 0);
@@ -685,6 +708,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_many_revisions_of_one_object, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_objects_of_all_sizes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_eviction_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_room_is_made_ahead, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_room_for_the_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_is_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random_histories, setup, teardown),
