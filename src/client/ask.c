@@ -29,8 +29,8 @@ int client_call(struct client *c, struct call *k, const char *method, const stru
 		return rc;
 	if (!k->done)
 		rc = client_await(c, timeout_ms, e);
-	else if (!c->operational)
-		rc = client_not_connected(c, e);
+	if (rc == OK)
+		rc = client_may_call(c, k, e);
 	if (rc == OK)
 		rc = ask(c, k, method, args, n_args, e);
 	client_leave(c);

@@ -274,6 +274,15 @@ int client_not_connected(const struct client *c, struct err *e)
 	return err_set(e, ERR_CLOSED, "not connected");
 }
 
+int client_may_call(const struct client *c, const struct call *k, struct err *e)
+{
+	if (!c->operational)
+		return client_not_connected(c, e);
+	if (k->generation && k->generation != atomic_load(&c->generation))
+		return err_set(e, ERR_CLOSED, "the connection was lost");
+	return OK;
+}
+
 static struct timespec deadline(uint32_t ms)
 {
 	struct timespec t;

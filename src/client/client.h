@@ -148,6 +148,7 @@ struct call {
 	/** Told of the answer on the thread that reads, in stream order; NULL when it is waited for. */
 	void (*done)(struct call *k);
 	void *arg;
+	uint64_t generation; /* not 0: only in that client_generation(), else ERR_CLOSED */
 	/* out */
 	int rc; /* 0; ERR_CLOSED: not connected, or lost meanwhile (ClientDisconnected); ERR_FORMAT: an
 	           answer that is none; or the server's exception: ERR_NOKEY, ERR_CONFLICT, ERR_READONLY,

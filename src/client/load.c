@@ -322,7 +322,9 @@ int client_load_begin(struct client *c, struct call *k, uint64_t oid, uint64_t t
 	rc = client_enter(c, e);
 	if (rc != OK)
 		return rc;
-	rc = c->operational ? join(c->conn, k, oid, tid, true, e) : client_not_connected(c, e);
+	rc = client_may_call(c, k, e);
+	if (rc == OK)
+		rc = join(c->conn, k, oid, tid, true, e);
 	client_leave(c);
 	return rc;
 }

@@ -102,6 +102,8 @@ void client_leave(struct client *c);
 MUST_CHECK int client_may_wait(const struct client *c, struct err *e);
 /** Wait until calls go through. @timeout_ms 0: the option's. L. Returns 0, ERR_CLOSED or ERR_STATE. */
 MUST_CHECK int client_await(struct client *c, uint32_t timeout_ms, struct err *e);
+/** May @k be called now? ERR_CLOSED. L. */
+MUST_CHECK int client_may_call(const struct client *c, const struct call *k, struct err *e);
 /** ERR_CLOSED with the reason for which nothing can be called now. L. */
 int client_not_connected(const struct client *c, struct err *e);
 /** A child process must not use it: ERR_CLOSED. */

@@ -247,6 +247,7 @@ static int ask_log(struct op *op, int64_t first, bool *ret_more)
 
 	call_end(k);
 	*k = (struct call){ 0 };
+	op_bind(op, k);
 	rc = client_call(op->f->client, k, "undoLog", args, 2, op->f->wait_ms, &op->err);
 	if (rc == OK)
 		rc = call_decode(k, &op->err);

@@ -105,14 +105,29 @@ static int say_records(struct client_txn *up, const struct txn *t, struct err *e
 	return rc;
 }
 
+/* The connection is the one that was found to be good (F5). */
+static bool is_up(struct fanout *f, uint64_t generation)
+{
+	bool is;
+
+	pthread_mutex_lock(&f->lock);
+	is = f->state == FAN_UP && f->up_generation == generation;
+	pthread_mutex_unlock(&f->lock);
+	return is;
+}
+
 static int begin(struct fanout *f, const struct txn *t, struct client_txn **ret, struct err *e)
 {
 	struct val ext = { .type = VAL_DICT };
+	int rc;
 
 	if (t->ext.len)
 		ext = (struct val){ .type = VAL_BYTES, .s = buf_slice(&t->ext) };
-	return client_txn_begin(f->client, buf_slice(&t->user), buf_slice(&t->desc), &ext,
+	rc = client_txn_begin(f->client, buf_slice(&t->user), buf_slice(&t->desc), &ext,
 		t->given_tid, t->status ? (char)t->status : ' ', ret, e);
+	if (rc == OK && !is_up(f, client_txn_generation(*ret)))
+		rc = err_set(e, ERR_CLOSED, "the connection was lost");
+	return rc;
 }
 
 /* --- conflicts that are left to our client --- */

@@ -168,6 +168,8 @@ struct op {
 /** @op is zeroed but for what is named here. start() is called, now or when there is a connection, or answered() with an
  * error. */
 void op_start(struct op *op, struct fanout *f, struct exec *exec);
+/** For start(): a call that goes to no other server than the one that was found to be good (F5). */
+void op_bind(const struct op *op, struct call *k);
 /** For start(): a call with the given arguments. */
 MUST_CHECK int op_call(
 	struct op *op, const char *method, const struct val *args, uint32_t n_args, struct err *e);

@@ -100,6 +100,7 @@ static int start_record(struct op *op, struct err *e)
 
 	op->call.done = op_done;
 	op->call.arg = op;
+	op_bind(op, &op->call);
 	return client_load_begin(op->f->client, &op->call,
 		r->kind == LOAD_NEXT ? r->found_oid : r->oid, before_of(r), e);
 }

@@ -181,11 +181,17 @@ void op_again(struct op *op)
 	op->rc = OK;
 }
 
+void op_bind(const struct op *op, struct call *k)
+{
+	k->generation = op->early ? 0 : op->generation;
+}
+
 int op_call(
 	struct op *op, const char *method, const struct val *args, uint32_t n_args, struct err *e)
 {
 	op->call.done = op_done;
 	op->call.arg = op;
+	op_bind(op, &op->call);
 	return client_call(op->f->client, &op->call, method, args, n_args, 0, e);
 }
 

@@ -427,6 +427,79 @@ static void test_cycle(void **state)
 	assert_string_equal(l.data, "it");
 }
 
+/* --- a server that was not found to be good --- */
+
+static struct asking {
+	struct undo_log_req r;
+	struct exec exec;
+	struct job *job;
+	pthread_t thread;
+	bool done;
+} asking;
+
+/* Between the look at the connection and the request: it is lost, and there is another one. */
+static void submit_late(struct exec *x, struct job *j)
+{
+	(void)x;
+	asking.job = j;
+	script_hang_up(&f.s);
+	script_serve(&f.s, ENC_PICKLE, TID);
+	script_expect(&f.s, "loadBefore"); /* the probe: calls go through, and it is not answered */
+}
+
+static void post_now(struct exec *x, struct job *j)
+{
+	(void)x;
+	j->done(j);
+}
+
+static void *work_late(void *arg)
+{
+	(void)arg;
+	asking.job->work(asking.job);
+	asking.job->done(asking.job);
+	return NULL;
+}
+
+static bool take_none(struct undo_log_req *r, const struct txn_info *t)
+{
+	(void)r;
+	(void)t;
+	return true;
+}
+
+static void log_done(struct undo_log_req *r)
+{
+	(void)r;
+	pthread_mutex_lock(&f.lock);
+	asking.done = true;
+	pthread_cond_broadcast(&f.published);
+	pthread_mutex_unlock(&f.lock);
+}
+
+static bool is_asked(void)
+{
+	return asking.done;
+}
+
+/* F5 */
+static void test_not_probed_yet(void **state)
+{
+	(void)state;
+	open_storage(20000);
+	serve(TID);
+	fill_cache(); /* it is found to be good */
+	asking = (struct asking){
+		.exec = { .submit = submit_late, .post = post_now },
+		.r = { .exec = &asking.exec, .take = take_none, .applied = TID, .done = log_done },
+	};
+	f.st->ops->undo_log(f.st, &asking.r);
+	assert_int_equal(pthread_create(&asking.thread, NULL, work_late, NULL), 0);
+	wait_for("the end of a request", is_asked);
+	pthread_join(asking.thread, NULL);
+	assert_int_equal(asking.r.rc, ERR_CLOSED);
+}
+
 /* --- transactions --- */
 
 struct commit {
@@ -686,6 +759,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_changed_while_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cycle, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_not_probed_yet, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_finish_in_its_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_finish_out_of_its_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_finish_without_an_answer, setup, teardown),
