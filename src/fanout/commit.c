@@ -170,37 +170,6 @@ static int hand_over(struct vote_req *v, const struct client_conflict *c, size_t
 
 /* --- the vote --- */
 
-static int take_resolved(struct vote_req *v, const struct client_txn *up, struct err *e)
-{
-	const uint64_t *oids;
-	size_t n;
-
-	client_txn_resolved(up, &oids, &n);
-	if (n == 0)
-		return OK;
-	v->changed_oids = mem_alloc(n * sizeof(oids[0]));
-	if (!v->changed_oids)
-		return err_set(e, ERR_NOMEM, "no memory for a list of objects");
-	memcpy(v->changed_oids, oids, n * sizeof(oids[0]));
-	v->n_changed_oids = n;
-	for (size_t i = 0; i < n; i++)
-		v->n_resolved += find_stored(v->txn, oids[i]) < v->txn->n_recs;
-	return OK;
-}
-
-static int ask(
-	struct vote_req *v, struct client_txn *up, struct client_failure *failure, struct err *e)
-{
-	const struct client_conflict *conflicts;
-	size_t n;
-	int rc;
-
-	if (!v->collect && v->resolver)
-		return client_txn_vote_resolving(up, v->resolver, failure, e);
-	rc = client_txn_vote(up, &conflicts, &n, failure, e);
-	return rc == OK && n ? hand_over(v, conflicts, n, e) : rc;
-}
-
 static int by_value(const void *a, const void *b)
 {
 	uint64_t x = *(const uint64_t *)a;
@@ -219,6 +188,57 @@ static uint32_t make_unique(uint64_t *oids, uint32_t n)
 		if (used == 0 || oids[used - 1] != oids[i])
 			oids[used++] = oids[i];
 	return used;
+}
+
+/* Of the @n oids in @oids, sorted: how many the client has stored. */
+static int count_stored(
+	const struct txn *t, const uint64_t *oids, size_t n, size_t *ret, struct err *e)
+{
+	bool *stored = mem_zalloc(n, sizeof(*stored));
+
+	if (!stored)
+		return err_set(e, ERR_NOMEM, "no memory for a list of objects");
+	*ret = 0;
+	for (size_t i = 0; i < t->n_recs; i++) {
+		const struct txn_rec *rec = &t->recs[i];
+		const uint64_t *at = bsearch(&rec->oid, oids, n, sizeof(oids[0]), by_value);
+
+		if (!at || rec->op != TXN_STORE || rec->dropped || stored[at - oids])
+			continue;
+		stored[at - oids] = true;
+		++*ret;
+	}
+	mem_free(stored);
+	return OK;
+}
+
+static int take_resolved(struct vote_req *v, const struct client_txn *up, struct err *e)
+{
+	const uint64_t *oids;
+	size_t n;
+
+	client_txn_resolved(up, &oids, &n);
+	if (n == 0)
+		return OK;
+	v->changed_oids = mem_alloc(n * sizeof(oids[0]));
+	if (!v->changed_oids)
+		return err_set(e, ERR_NOMEM, "no memory for a list of objects");
+	memcpy(v->changed_oids, oids, n * sizeof(oids[0]));
+	v->n_changed_oids = make_unique(v->changed_oids, (uint32_t)n);
+	return count_stored(v->txn, v->changed_oids, v->n_changed_oids, &v->n_resolved, e);
+}
+
+static int ask(
+	struct vote_req *v, struct client_txn *up, struct client_failure *failure, struct err *e)
+{
+	const struct client_conflict *conflicts;
+	size_t n;
+	int rc;
+
+	if (!v->collect && v->resolver)
+		return client_txn_vote_resolving(up, v->resolver, failure, e);
+	rc = client_txn_vote(up, &conflicts, &n, failure, e);
+	return rc == OK && n ? hand_over(v, conflicts, n, e) : rc;
 }
 
 /* What is published when it is finished. */

@@ -15,6 +15,7 @@ import ZODB.POSException
 from persistent.mapping import PersistentMapping
 
 from ports import free_port
+from test_tls import Pki
 from wire import MAX_TID, Z64, Closed, Wire, WireError, p64, wait_until
 
 BASE = '<zeo>\n  address {address}\n  %s\n</zeo>\n<filestorage 1>\n  path {dir}/%s\n</filestorage>\n'
@@ -530,6 +531,99 @@ def test_start_without_waiting(server):
     with Wire(fanout.address) as w:
         t1 = w.commit([(p64(1), Z64, b'one')])
         assert w.call('loadBefore', p64(1), MAX_TID) == (b'one', t1, None)
+
+
+# --- the cache, and TLS ---
+
+@pytest.mark.parametrize('options, file', [
+    ('client main\n  var {dir}/var', 'var/main-1.zec'), ('cache-path {dir}/mine.zec', 'mine.zec')])
+def test_cache_is_kept(server, tmp_path, options, file):
+    """What was loaded before a restart is not asked for again, but what has changed meanwhile."""
+    (tmp_path / 'var').mkdir()
+    base = server(base_configuration())
+    section = 'zeoclient' if 'var' in options else 'clientstorage'
+    text_of_it = (f'%import ZEO\n<zeo>\n  address {{address}}\n</zeo>\n'
+                  f'<{section} 1>\n  server {text(base.address)}\n  {options}\n</{section}>\n')
+    fanout = server(text_of_it)
+    n = 100
+
+    def load_all(w):
+        """The states; and what the base was asked for meanwhile, the probe perhaps included."""
+        before = direct.call('server_status')['loads']
+        found = [w.call('loadBefore', p64(i), MAX_TID) for i in range(1, n + 1)]
+        return found, direct.call('server_status')['loads'] - before
+
+    with Wire(base.address) as direct:
+        serial = direct.commit([(p64(i), Z64, b'%d' % i) for i in range(1, n + 1)])
+        with Wire(fanout.address) as w:
+            w.call('ping')
+            found, loads = load_all(w)
+            assert loads >= n
+        assert fanout.stop() == 0
+        assert (tmp_path / file).exists()
+        newer = direct.commit([(p64(7), serial, b'changed')])
+        fanout.start()
+        with Wire(fanout.address) as w:
+            found[6] = (b'changed', newer, None)
+            again, loads = load_all(w)
+            assert again == found
+            assert loads <= 2
+        other = server(text_of_it, start=False).start(wait=False)
+        assert other.process.wait(20) == 1
+        assert file in other.text() and 'is locked by another process' in other.text()
+
+
+@pytest.fixture(scope='module')
+def pki(tmp_path_factory):
+    return Pki(tmp_path_factory.mktemp('pki'))
+
+
+def tls(certificate, key, authenticate, *more):
+    lines = (f'certificate {certificate}', f'key {key}', f'authenticate {authenticate}', *more)
+    return '<ssl>\n    %s\n  </ssl>' % '\n    '.join(lines)
+
+
+def test_tls_to_the_server(server, upstream, pki):
+    def of(name):
+        return pki.path(f'{name}.pem'), pki.path(f'{name}.key')
+
+    base = upstream(base_configuration().replace(
+        '</zeo>', tls(*of('server'), pki.path('client.pem')) + '\n</zeo>'), start=False)
+    base.start(wait=False)
+    listening(base)
+
+    def fanout(name, *more, wait_timeout=20):
+        return server(fanout_configuration(base.address, wait_timeout=wait_timeout).replace(
+            '</clientstorage>', tls(*of(name), pki.path('server.pem'), *more) +
+            '\n</clientstorage>'), start=False)
+
+    good = fanout('client', 'server-hostname server.example.org').start()
+    with Wire(good.address) as w:
+        t1 = w.commit([(p64(1), Z64, b'one'), (p64(2), Z64, b'x' * 3000000)])
+        assert w.call('loadBefore', p64(1), MAX_TID) == (b'one', t1, None)
+        assert w.call('loadBefore', p64(2), MAX_TID) == (b'x' * 3000000, t1, None)
+        base.kill()
+        base.start(wait=False)
+        id = next(w.ids)
+        w.begin(id, [(p64(1), t1, b'uno')])
+        assert list(w.call('vote', id)) == []
+        t2 = w.call('tpc_finish', id)
+        assert w.call('loadBefore', p64(1), MAX_TID) == (b'uno', t2, None)
+    for name, more in (('stranger', 'server-hostname server.example.org'),
+                       ('client', 'server-hostname elsewhere.example.org')):
+        bad = fanout(name, more, wait_timeout=2).start(wait=False)
+        assert bad.process.wait(20) == 1
+        assert 'timed out waiting for connection' in bad.text()
+
+
+def listening(s):
+    def answers():
+        try:
+            socket.create_connection(s.address).close()
+            return True
+        except OSError:
+            return False
+    wait_until('a listener', answers)
 
 
 # --- who is whose client ---

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "fanout/fanout.h"
 #include "storage/inline_exec.h"
 
@@ -578,6 +579,49 @@ static void end_commit(struct commit *c, int rc)
 	txn_free(c->t);
 }
 
+/* All that was stored was merged: found by a walk for each, it would take minutes. */
+static void test_many_resolved(void **state)
+{
+	enum { N = 200000 };
+	struct commit c = { .t = txn_new() };
+	struct message_writer w;
+	struct buf b = BUF_INIT(0);
+	struct timespec from, to;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	open_storage(20000);
+	serve(TID);
+	for (uint64_t i = 0; i < N; i++) {
+		struct txn_rec rec = { .oid = i, .serial = 900, .op = TXN_STORE, .has_data = true };
+
+		assert_int_equal(txn_add(c.t, &rec, slice_str("x"), &e), OK);
+	}
+	assert_int_equal(pthread_create(&c.thread, NULL, vote, &c), 0);
+	script_expect(&f.s, "tpc_begin");
+	for (int i = 0; i < N; i++)
+		script_expect(&f.s, "storea");
+	script_expect(&f.s, "vote");
+	script_reply_begin(&f.s, &w, &b, script_id(&f.s), MESSAGE_REPLY);
+	enc_list(&w.enc, N);
+	for (uint64_t i = 0; i < N; i++)
+		enc_id(&w.enc, i + 1); /* one of them was not stored: undone */
+	enc_end(&w.enc);
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	script_say(&f.s, &w, &b);
+	pthread_join(c.thread, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	assert_int_equal(c.v.rc, OK);
+	assert_int_equal(c.v.n_changed_oids, N);
+	assert_int_equal(c.v.n_resolved, N - 1);
+	assert_true(to.tv_sec - from.tv_sec < 10);
+	mem_free(c.v.changed_oids);
+	f.st->ops->abort(f.st, c.t);
+	script_expect(&f.s, "tpc_abort");
+	script_hang_up(&f.s);
+	txn_free(c.t);
+}
+
 /* R3: it stands where its invalidation would. */
 static void test_finish_in_its_place(void **state)
 {
@@ -760,6 +804,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cycle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_probed_yet, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_resolved, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_finish_in_its_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_finish_out_of_its_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_finish_without_an_answer, setup, teardown),
