@@ -96,11 +96,13 @@ int zkzeo_client_load_serial(struct zkzeo_client *c, uint64_t oid, uint64_t seri
 	if (rc == OK && v->type != VAL_BYTES)
 		rc = err_set(err_of(e), ERR_FORMAT, "loadSerial did not answer with a record");
 	if (rc) {
-		zkzeo_record_end(ret);
+		call_end(&h->call);
+		mem_free(h);
 		return rc;
 	}
-	ret->data = v->s.data;
-	ret->len = v->s.len;
+	*ret = (struct zkzeo_record){
+		.data = v->s.data, .len = v->s.len, .serial = serial, .memory = h
+	};
 	return OK;
 }
 

@@ -69,6 +69,11 @@ static int may_change(struct zkzeo_txn *t, struct err *e)
 	return t->voted ? err_set(e, ERR_STATE, "the transaction has voted already") : OK;
 }
 
+static int check_data(const void *data, size_t len, struct err *e)
+{
+	return data && len ? OK : err_set(e, ERR_INVAL, "no data: a record was expected");
+}
+
 /* Before something that changes @oid. */
 static int begin_change(struct zkzeo_txn *t, uint64_t oid, struct err *e)
 {
@@ -80,16 +85,20 @@ static int begin_change(struct zkzeo_txn *t, uint64_t oid, struct err *e)
 int zkzeo_txn_store(struct zkzeo_txn *t, uint64_t oid, uint64_t serial, const void *data,
 	size_t len, struct zkzeo_error *e)
 {
-	int rc = begin_change(t, oid, err_of(e));
+	int rc = check_data(data, len, err_of(e));
 
+	if (rc == OK)
+		rc = begin_change(t, oid, err_of(e));
 	return rc ? rc : client_txn_store(t->txn, oid, serial, slice_of(data, len), err_of(e));
 }
 
 int zkzeo_txn_store_blob(struct zkzeo_txn *t, uint64_t oid, uint64_t serial, const void *data,
 	size_t len, const char *path, struct zkzeo_error *e)
 {
-	int rc = begin_change(t, oid, err_of(e));
+	int rc = check_data(data, len, err_of(e));
 
+	if (rc == OK)
+		rc = begin_change(t, oid, err_of(e));
 	if (rc == OK && !t->client->blobs)
 		rc = err_set(err_of(e), ERR_UNSUPPORTED, "no blobs: the client has no blob_dir");
 	return rc ? rc

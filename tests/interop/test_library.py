@@ -437,6 +437,10 @@ def test_two_phase_commit(peer, tool, database):
     with pytest.raises(Failed, match='conflict'):
         c('txn', 'check', oid, first)
     c('txn', 'check', oid, second)
+    # a record of nothing is none: servers would keep it, or close the connection
+    with pytest.raises(Failed, match='inval.*no data'):
+        c('txn', 'nothing', oid, second)
+    assert c('load', oid).endswith(' 0 20')
     # undo
     assert "'description'" in c('undo_log')
     third, n = map(int, c('txn', 'undo', second).split())

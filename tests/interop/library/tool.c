@@ -366,6 +366,8 @@ static int in_transaction(struct zkzeo_txn *t, const char *what)
 		return zkzeo_txn_undo(t, a, &error);
 	if (strcmp(what, "check") == 0)
 		return zkzeo_txn_check(t, a, serial, &error);
+	if (strcmp(what, "nothing") == 0)
+		return zkzeo_txn_store(t, a, serial, NULL, 0, &error);
 	if (strcmp(what, "delete") == 0)
 		return zkzeo_txn_delete(t, a, serial, &error);
 	v = zkzeo_int((int64_t)number());
