@@ -1,5 +1,7 @@
 /* Dicts: pairs in the order in which they were put, and an index of their keys where there are many. */
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/mem.h"
 #include "codec/number.h"
@@ -16,16 +18,34 @@ void value_index_free(struct value_index *x)
 	x->room = 0;
 }
 
+/* So that who writes a record cannot know which keys share a place. */
+static uint64_t seed(void)
+{
+	static _Atomic(uint64_t) made;
+	uint64_t s = atomic_load_explicit(&made, memory_order_relaxed);
+	uint64_t none = 0;
+
+	if (s)
+		return s;
+	if (getrandom(&s, sizeof(s), GRND_NONBLOCK) != sizeof(s))
+		s = (uintptr_t)&made; /* without randomness it is only slower */
+	s |= 1;
+	return atomic_compare_exchange_strong(&made, &none, s) ? s : none;
+}
+
 static uint64_t mix(uint64_t h)
 {
+	h ^= seed();
 	h ^= h >> 32;
 	h *= UINT64_C(0xd6e8feb86659fd93);
+	h ^= h >> 29;
+	h *= UINT64_C(0xbf58476d1ce4e5b9);
 	return h ^ h >> 32;
 }
 
 static uint64_t hash_bytes(uint64_t h, const char *data, size_t len)
 {
-	h ^= UINT64_C(0xcbf29ce484222325);
+	h ^= UINT64_C(0xcbf29ce484222325) ^ seed();
 	for (size_t i = 0; i < len; i++)
 		h = (h ^ (uint8_t)data[i]) * UINT64_C(0x100000001b3);
 	return mix(h);

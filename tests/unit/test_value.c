@@ -140,6 +140,37 @@ static void test_large_keys(void **state)
 	value_free(d);
 }
 
+static uint64_t undo_shift(uint64_t h, unsigned by)
+{
+	uint64_t x = h;
+
+	for (unsigned done = by; done < 64; done += by)
+		x = h ^ x >> by;
+	return x;
+}
+
+/* Keys that somebody has chosen to share a place in the index: with one multiplication and no secret this takes minutes. */
+static void test_chosen_keys(void **state)
+{
+	const uint64_t factor = UINT64_C(0xd6e8feb86659fd93);
+	struct value *d = value_dict();
+	uint64_t inverse = factor;
+	size_t n = 0;
+
+	for (int i = 0; i < 6; i++)
+		inverse *= 2 - factor * inverse;
+	for (uint64_t i = 1; n < 100000; i++) {
+		uint64_t key = undo_shift(undo_shift(i << 20, 32) * inverse, 32);
+
+		if (key >> 60)
+			continue;
+		put(d, value_int((int64_t)key), value_none());
+		n++;
+	}
+	assert_int_equal(value_len(d), n);
+	value_free(d);
+}
+
 static void test_a_dict_keeps_its_order(void **state)
 {
 	struct value *d = value_dict();
@@ -291,6 +322,7 @@ int main(void)
 		cmocka_unit_test(test_a_value_has_one_owner),
 		cmocka_unit_test(test_keys_are_equal_as_python_finds_them),
 		cmocka_unit_test(test_large_keys),
+		cmocka_unit_test(test_chosen_keys),
 		cmocka_unit_test(test_a_dict_keeps_its_order),
 		cmocka_unit_test(test_equal),
 		cmocka_unit_test(test_a_name_that_is_none),
