@@ -38,11 +38,12 @@ static void drop_all(struct changes *c)
 		drop_first(c);
 }
 
-void changes_free(struct changes *c)
+void changes_free(struct changes *c, bool forked)
 {
 	drop_all(c);
 	mem_free(c->ring);
-	pthread_mutex_destroy(&c->lock);
+	if (!forked)
+		pthread_mutex_destroy(&c->lock);
 }
 
 static bool grow(struct changes *c)

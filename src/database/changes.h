@@ -37,7 +37,8 @@ struct changes_cursor {
 };
 
 void changes_init(struct changes *c, size_t weight_max);
-void changes_free(struct changes *c);
+/** @forked  in a child: its lock may be that of a thread that is not there. */
+void changes_free(struct changes *c, bool forked);
 
 /** Transaction @tid changed @oids. It may have been told before. */
 void changes_add(struct changes *c, uint64_t tid, const uint64_t *oids, size_t n);

@@ -38,6 +38,8 @@ int database_new(const struct database_options *o, struct client *c, struct reso
 
 void database_free(struct database *db)
 {
+	bool forked = db && database_check_fork(db, NULL) != OK;
+
 	if (!db)
 		return;
 	while (db->pool) {
@@ -46,8 +48,9 @@ void database_free(struct database *db)
 		db->pool = conn->next;
 		connection_free(conn);
 	}
-	changes_free(&db->changes);
-	pthread_mutex_destroy(&db->lock);
+	changes_free(&db->changes, forked);
+	if (!forked)
+		pthread_mutex_destroy(&db->lock);
 	mem_free(db);
 }
 

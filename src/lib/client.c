@@ -212,7 +212,8 @@ void zkzeo_client_close(struct zkzeo_client *c)
 	client_close(c->client);
 	tls_context_free(c->tls);
 	api_resolver_close(&c->resolver);
-	pthread_mutex_destroy(&c->lock);
+	if (c->pid == getpid()) /* else it may be a thread's that is not there */
+		pthread_mutex_destroy(&c->lock);
 	mem_free(c->name);
 	mem_free(c);
 }
