@@ -81,6 +81,7 @@ int zkzeo_client_load_serial(struct zkzeo_client *c, uint64_t oid, uint64_t seri
 	struct zkzeo_record *ret, struct zkzeo_error *e)
 {
 	struct held *h = hold(err_of(e));
+	struct zkzeo_record r = { .memory = h, .serial = serial };
 	uint8_t bytes[2][8];
 	const struct val args[] = { api_id(bytes[0], oid), api_id(bytes[1], serial) };
 	const struct val *v;
@@ -89,20 +90,18 @@ int zkzeo_client_load_serial(struct zkzeo_client *c, uint64_t oid, uint64_t seri
 	if (!h)
 		return ERR_NOMEM;
 	h->call = mem_zalloc(1, sizeof(*h->call));
-	*ret = (struct zkzeo_record){ .memory = h, .serial = serial };
 	rc = h->call ? api_call(c, h->call, "loadSerial", args, 2, err_of(e))
 		     : err_set(err_of(e), ERR_NOMEM, "no memory for a record");
 	v = h->call ? h->call->result : NULL;
 	if (rc == OK && v->type != VAL_BYTES)
 		rc = err_set(err_of(e), ERR_FORMAT, "loadSerial did not answer with a record");
 	if (rc) {
-		call_end(&h->call);
-		mem_free(h);
+		zkzeo_record_end(&r);
 		return rc;
 	}
-	*ret = (struct zkzeo_record){
-		.data = v->s.data, .len = v->s.len, .serial = serial, .memory = h
-	};
+	r.data = v->s.data;
+	r.len = v->s.len;
+	*ret = r;
 	return OK;
 }
 
