@@ -478,6 +478,11 @@ static int load_serial(struct client *c, struct call *k, uint64_t oid, uint64_t 
 	struct val args[2] = { bytes_of(ids[0], oid), bytes_of(ids[1], serial) };
 	int rc = client_call(c, k, "loadSerial", args, 2, 0, e);
 
+	if (rc != OK && k->remote) /* packed away, say: then it stays a conflict, as in ZODB */
+		return err_set(e, ERR_CONFLICT,
+			"object 0x%llx was changed meanwhile, and a state to merge is not there: "
+			"%s",
+			(unsigned long long)oid, k->err.text);
 	if (rc == OK)
 		rc = call_decode(k, e);
 	if (rc == OK && k->result->type != VAL_BYTES)
@@ -504,6 +509,8 @@ static int resolve(struct client_txn *t, struct resolver *r, const struct client
 		rc = load_serial(t->client, &committed, q.oid, q.committed_serial, &q.committed, e);
 	if (rc == OK)
 		rc = r->resolve(r, &q, &merged, e);
+	if (rc == OK && merged.len == 0)
+		rc = err_set(e, ERR_CONFLICT, "a conflict was resolved into a record of no bytes");
 	if (rc == OK)
 		rc = client_txn_resolve(t, conflict, buf_slice(&merged), e);
 	buf_free(&merged);

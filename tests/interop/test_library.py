@@ -527,6 +527,14 @@ def test_btrees_conflicts_are_merged(peer, tool, database):
     assert n == 1 and tid > second
     assert asked('resolved') == '1'
     assert asked('load', oid) == f'{tid} 0 9'
+    # what was merged into nothing, and a state that a pack has taken away: conflicts as others
+    nothing = tool(server, resolve='nothing')
+    with pytest.raises(Failed, match='^conflict: .*of no bytes'):
+        nothing('txn', 'store', oid, first, 6)
+    asked('pack', time.time() + 10)
+    with pytest.raises(Failed, match='^conflict: '):
+        asked('txn', 'store', oid, first, 6)
+    assert asked('resolved') == '1'
 
 
 # --- iteration, following, pack ---

@@ -552,6 +552,13 @@ static int resolve(void *arg, const struct zkzeo_conflict *c, void **ret, size_t
 	return 0;
 }
 
+static int resolve_to_nothing(
+	void *arg, const struct zkzeo_conflict *c, void **ret, size_t *ret_len)
+{
+	(void)arg, (void)c, (void)ret, (void)ret_len;
+	return 0;
+}
+
 static int print_file(int fd)
 {
 	char text[1000];
@@ -819,7 +826,7 @@ static void parse(int argc, char **argv, struct zkzeo_options *o)
 		} else if (strcmp(argv[i], "shared_blob_dir") == 0) {
 			o->shared_blob_dir = true;
 		} else if (strcmp(argv[i], "resolve") == 0) {
-			o->events.resolve = resolve;
+			o->events.resolve = strcmp(value, "nothing") ? resolve : resolve_to_nothing;
 		} else {
 			abort();
 		}
