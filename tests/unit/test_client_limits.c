@@ -122,9 +122,12 @@ static void test_large_vote(void **state)
 
 /* --- no memory --- */
 
+/* The client's own thread has what it needs. */
+static _Thread_local bool none_left;
+
 static int fail_allocation(void)
 {
-	return 1;
+	return none_left;
 }
 
 static int finish_without_memory(struct client_txn *t, struct err *e)
@@ -132,17 +135,17 @@ static int finish_without_memory(struct client_txn *t, struct err *e)
 	uint64_t tid;
 	int rc;
 
-	mem_fault_hook = fail_allocation;
+	none_left = true;
 	rc = client_txn_finish(t, NULL, NULL, &tid, NULL, e);
-	mem_fault_hook = NULL;
+	none_left = false;
 	return rc;
 }
 
 static int abort_without_memory(struct client_txn *t, struct err *e)
 {
-	mem_fault_hook = fail_allocation;
+	none_left = true;
 	client_txn_abort(t, 1);
-	mem_fault_hook = NULL;
+	none_left = false;
 	return err_set(e, ERR_NOMEM, "no memory for a message");
 }
 
@@ -351,5 +354,6 @@ int main(void)
 		TEST(test_fork_in_a_download),
 	};
 
+	mem_fault_hook = fail_allocation;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

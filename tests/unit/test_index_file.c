@@ -1,7 +1,6 @@
 #include "storage_util.h"
 
 #include <errno.h>
-#include <time.h>
 
 #include "base/os.h"
 
@@ -140,25 +139,19 @@ static void test_failed_save(void **state)
 	index_free(ix);
 }
 
-/* T27: a million objects in no time. The limit is wide, for slow machines and sanitizers. */
+/* T27: a million objects; how long that takes is the benchmark's (start). */
 static void test_large(void **state)
 {
 	struct index *ix = index_new();
 	struct index *again = NULL;
 	struct err e = ERR_INIT;
 	char *path = test_path(*state, ".index");
-	struct timespec a, b;
 	uint64_t pos;
 
 	for (uint64_t i = 0; i < 1000000; i++)
 		set(ix, i, i * 300 + 4);
 	assert_int_equal(index_file_save(path, ix, 300000004, &e), OK);
-	clock_gettime(CLOCK_MONOTONIC, &a);
 	assert_int_equal(index_file_load(path, &again, &pos, &e), OK);
-	clock_gettime(CLOCK_MONOTONIC, &b);
-	print_message("1,000,000 objects: %.1f ms\n",
-		(double)(b.tv_sec - a.tv_sec) * 1e3 + (double)(b.tv_nsec - a.tv_nsec) / 1e6);
-	assert_true((b.tv_sec - a.tv_sec) * 1000 + (b.tv_nsec - a.tv_nsec) / 1000000 < 1000);
 	assert_int_equal(index_count(again), 1000000);
 	assert_int_equal(index_get(again, 999999), 999999 * 300 + 4);
 	index_free(ix);
