@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/lock_file.h"
 #include "base/mem.h"
 #include "base/os.h"
@@ -250,6 +251,7 @@ int blobs_open(struct client *c, const struct blobs_options *o, struct blobs **r
 	pthread_cond_init(&b->changed, NULL);
 	b->client = c;
 	b->events = c->options.events;
+	b->clock = o->clock ? o->clock : &clock_system;
 	b->owner = getpid();
 	b->shared = o->shared;
 	b->limited = o->limited && !o->shared;

@@ -27,6 +27,7 @@
 #include "client/commit.h"
 
 struct blobs;
+struct clock;
 
 struct blobs_options {
 	const char *path;
@@ -36,6 +37,7 @@ struct blobs_options {
 	unsigned
 		check_percent; /* of cache_bytes come between two checks, and are free after one; 0 to 99, as ZEO's
 	                           blob_cache_size_check; its default is 10 */
+	const struct clock *clock; /* NULL: the system's */
 };
 
 /**
@@ -88,7 +90,7 @@ void blobs_aborted(struct blobs *b, struct blobs_txn *t);
 
 /**
  * Remove the files of a 'zeocache' folder that were not used for the longest time, until @target bytes are left: what
- * the cleaner does, for a command. Files whose folder is locked stay. Waits a second for another cleaner, and leaves it to
+ * the cleaner does, for a command; and what processes that were killed have left. Files whose folder is locked stay. Waits a second for another cleaner, and leaves it to
  * that one then.
  * Returns 0; ERR_FORMAT: another layout; ERR_IO, ERR_NOMEM.
  */

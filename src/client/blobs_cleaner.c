@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/lock_file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -21,7 +22,8 @@
 enum {
 	OTHER_CLEANER_MS = 1000,
 	PAUSE_MS = BLOBS_SHOWN_MS / 4,
-	BUSY_PAUSES = 4, /* for files whose folders are locked, while none can be removed */
+	LEFT_OVER_S = 24 * 3600, /* a transaction that commits is younger */
+	BUSY_PAUSES = 4,         /* for files whose folders are locked, while none can be removed */
 };
 
 struct file {
@@ -41,6 +43,50 @@ struct pass {
 	bool waits; /* for files that were given out */
 	bool busy;  /* folders were locked */
 };
+
+/* --- what a process that was killed has left --- */
+
+static bool ends_with(const char *name, const char *end)
+{
+	size_t n = strlen(name), m = strlen(end);
+
+	return n > m && strcmp(name + n - m, end) == 0;
+}
+
+/* A download is under way only while its folder is locked. */
+static void remove_part(const char *folder_path, int folder_fd, const char *name)
+{
+	char lock[PATH_MAX];
+	int fd = -1;
+
+	if (snprintf(lock, sizeof(lock), "%s/.lock", folder_path) >= (int)sizeof(lock) ||
+		lock_file_take(lock, &fd, NULL) != OK)
+		return;
+	(void)unlinkat(folder_fd, name, 0);
+	lock_file_release(fd);
+}
+
+/* What is to be committed nobody locks. It came here (its name or its content changed last) when that began. */
+static void remove_if_old(const struct pass *p, int folder_fd, const char *name)
+{
+	const struct clock *clock = p->blobs ? p->blobs->clock : &clock_system;
+	time_t now = (time_t)(clock_wall_us(clock) / 1000000);
+	struct stat st;
+
+	if (fstatat(folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+		now - st.st_ctim.tv_sec >= LEFT_OVER_S)
+		(void)unlinkat(folder_fd, name, 0);
+}
+
+static void remove_left_over(
+	const struct pass *p, const char *folder_path, int folder_fd, const char *name)
+{
+	if (ends_with(name, ".blob.dl"))
+		remove_part(folder_path, folder_fd, name);
+	else if (strncmp(name, "0x", 2) == 0 &&
+		 (ends_with(name, ".tmp-") || ends_with(name, ".tmp")))
+		remove_if_old(p, folder_fd, name);
+}
 
 /* --- looking --- */
 
@@ -105,6 +151,8 @@ static int look_in(struct pass *p, const char *folder, struct err *e)
 	while (rc == OK && (en = readdir(dir)))
 		if (parse(folder, en->d_name, &f))
 			rc = note_file(p, f, dirfd(dir), en->d_name, e);
+		else
+			remove_left_over(p, path, dirfd(dir), en->d_name);
 	closedir(dir);
 	return rc;
 }

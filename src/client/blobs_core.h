@@ -36,6 +36,7 @@ struct held {
 struct blobs {
 	struct client *client;
 	struct client_events events; /* the client's: the cleaner may outlive it */
+	const struct clock *clock;
 	pid_t owner;
 	char *path;
 	char *tmp;

@@ -13,6 +13,7 @@ from ZODB.blob import Blob
 from ZODB.utils import u64
 
 from client_tool import NOKEY, ClientTool, ToolError, record
+from test_fanout import Cable
 from wire import Z64, p64, wait_until
 
 FILE = ('<zeo>\n  address {address}\n</zeo>\n'
@@ -175,6 +176,51 @@ def test_what_a_kill_left_is_replaced(server, tool, tmp_path):
     part.write_bytes(bytes(200000))
     assert fetch(tool(s, 'two'), 1, tid) == digest(noise(1, 99999))
     assert not part.exists()
+
+
+class Tap(Cable):
+    """Of what the server says only some bytes come through."""
+
+    def __init__(self, target):
+        self.bytes_left = 1 << 60
+        self.dry = threading.Event()
+        super().__init__(target)
+
+    def copy(self, a, b):
+        try:
+            while data := a.recv(1 << 16):
+                if any(b is near for near, _ in self.pairs):
+                    n = min(len(data), self.bytes_left)
+                    self.bytes_left -= n
+                    b.sendall(data[:n])
+                    if n < len(data):
+                        self.dry.set()
+                        return
+                else:
+                    b.sendall(data)
+        except OSError:
+            pass
+        for s in (a, b):
+            Cable.end(s)
+
+
+@pytest.mark.parametrize('came', [0, 5000, MB, 4 * MB - 100])
+def test_half_a_blob_has_no_name(server, tool, opened, tmp_path, came):
+    """B1: whoever is killed in a download leaves nothing that looks like a blob, and nothing that is in the way."""
+    s = server(FILE)
+    content = noise(1, 4 * MB)
+    tid = commit(tool(s, 'one'), tmp_path, {1: content})
+    tap = opened(Tap(s.address))
+    two = tool(tap, 'two')
+    tap.bytes_left = came
+    two.send('openblob', '1', tid.hex())
+    assert tap.dry.wait(30)
+    wait_until('a part', lambda: files(tmp_path / 'two', '*.dl'))
+    two.process.kill()
+    two.process.wait()
+    assert files(tmp_path / 'two') == []
+    assert fetch(tool(s, 'two'), 1, tid) == digest(content)
+    assert left_overs(tmp_path / 'two') == []
 
 
 # --- beside a stock client ---

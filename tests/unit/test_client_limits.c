@@ -3,8 +3,11 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
+#include "base/lock_file.h"
 #include "base/mem.h"
 #include "client/blobs.h"
 #include "storage/blob/blob_dir.h"
@@ -289,6 +292,95 @@ static void test_push_is_set_late(void **state)
 	assert_true(atomic_load(&n) > 0);
 }
 
+/* --- what killed processes have left in a cache of blobs --- */
+
+static const char *const left_over[] = { "1/0.00000000000003e8.blob.dl",
+	"1/0x00000000000003e81-2-3.tmp-", "1/0x00000000000003e8abc.tmp" };
+static const char *const theirs[] = { "1/0.00000000000003e8.blob", "1/mine.tmp-",
+	"1/0.00000000000003e8.blob.dl.bak", "tmp/0x00000000000003e81-2-3.tmp-" };
+
+static uint64_t tomorrow(const struct clock *c)
+{
+	(void)c;
+	return clock_wall_us(&clock_system) + UINT64_C(1000000) * (24 * 3600 + 60);
+}
+
+static uint64_t no_time(const struct clock *c)
+{
+	(void)c;
+	return 0;
+}
+
+static const struct clock clock_tomorrow = { .wall_us = tomorrow, .mono_us = no_time };
+
+static void put_files(const char *folder, const char *const *names, size_t n)
+{
+	char path[4096];
+	FILE *file;
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+		file = fopen(path, "w");
+		assert_non_null(file);
+		fclose(file);
+	}
+}
+
+static void expect_files(const char *folder, const char *const *names, size_t n, bool there)
+{
+	char path[4096];
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(path, sizeof(path), "%s/%s", folder, names[i]);
+		if ((access(path, F_OK) == 0) != there)
+			fail_msg("%s is %s", names[i], there ? "gone" : "still there");
+	}
+}
+
+/* The check of its size once, @clock being the time. */
+static void clean_cache(const char *folder, const struct clock *clock)
+{
+	struct blobs_options o = {
+		.path = folder, .limited = true, .cache_bytes = 1000, .clock = clock
+	};
+	struct blobs *b;
+	struct err e = ERR_INIT;
+
+	assert_int_equal(blobs_open(f.c, &o, &b, &e), OK);
+	blobs_close(b);
+}
+
+static void test_left_over_files(void **state)
+{
+	char folder[] = "/tmp/test_client.XXXXXX";
+	char path[4096];
+	struct err e = ERR_INIT;
+	int lock = -1;
+
+	(void)state;
+	open_client();
+	assert_non_null(mkdtemp(folder));
+	clean_cache(folder, NULL); /* makes it */
+	snprintf(path, sizeof(path), "%s/1", folder);
+	assert_int_equal(mkdir(path, 0777), 0);
+	put_files(folder, left_over, ARRAY_LEN(left_over));
+	put_files(folder, theirs, ARRAY_LEN(theirs));
+	snprintf(path, sizeof(path), "%s/1/.lock", folder);
+	assert_int_equal(lock_file_take(path, &lock, &e), OK);
+	clean_cache(folder, NULL); /* somebody downloads, somebody commits */
+	expect_files(folder, left_over, ARRAY_LEN(left_over), true);
+	lock_file_release(lock);
+	clean_cache(folder, NULL);
+	expect_files(folder, left_over, 1, false);
+	expect_files(folder, left_over + 1, ARRAY_LEN(left_over) - 1, true);
+	clean_cache(folder, &clock_tomorrow);
+	expect_files(folder, left_over, ARRAY_LEN(left_over), false);
+	expect_files(folder, theirs, ARRAY_LEN(theirs), true);
+	client_close(f.c);
+	f.c = NULL;
+	assert_int_equal(blob_dir_remove_tree(folder, &e), OK);
+}
+
 /* --- a child process --- */
 
 struct blob_caller {
@@ -351,6 +443,7 @@ int main(void)
 		TEST(test_changes_of_the_past),
 		TEST(test_large_info),
 		TEST(test_push_is_set_late),
+		TEST(test_left_over_files),
 		TEST(test_fork_in_a_download),
 	};
 
