@@ -77,16 +77,26 @@ static PyObject *oid_list(const uint64_t *oids, size_t n)
 	return list;
 }
 
+static PyObject *invalidate(PyObject *o, uint64_t tid, const uint64_t *oids, size_t n)
+{
+	PyObject *t = id_object(tid), *list = oid_list(oids, n), *result = NULL;
+	if (t && list)
+		result = PyObject_CallMethod(o, "invalidateTransaction", "OO", t, list);
+	Py_XDECREF(t);
+	Py_XDECREF(list);
+	return result;
+}
+
 static void on_invalidate(void *arg, uint64_t tid, const uint64_t *oids, size_t n)
 {
 	PyGILState_STATE gil;
 	PyObject *result = NULL, *o = begin(arg, &gil);
-	if (o) {
-		PyObject *t = id_object(tid), *list = oid_list(oids, n);
-		if (t && list)
-			result = PyObject_CallMethod(o, "invalidateTransaction", "OO", t, list);
-		Py_XDECREF(t);
-		Py_XDECREF(list);
+	if (o)
+		result = invalidate(o, tid, oids, n);
+	if (o && !result) {
+		/* The tid moves on all the same: what the database did not take in, it must not go on showing. */
+		PyErr_WriteUnraisable(o);
+		result = PyObject_CallMethod(o, "invalidateCache", NULL);
 	}
 	end(o, result, gil);
 }

@@ -751,6 +751,39 @@ def test_loads_are_counted_once(client, server):
         assert after['misses'] - before['misses'] == (hits == 0)
 
 
+class FailingDatabase:
+    """invalidate() raises; what lastTransaction() was then, and when all was invalidated."""
+    transform_record_data = untransform_record_data = None
+
+    def __init__(self, storage):
+        self.storage = storage
+        self.failed, self.cleared = [], []
+
+    def invalidate(self, tid, oids):
+        self.failed.append(self.storage.lastTransaction())
+        raise RuntimeError('not taken in')
+
+    def invalidateCache(self):
+        self.cleared.append(self.storage.lastTransaction())
+
+
+def test_a_database_that_fails_to_invalidate_is_told_to_forget_all(client, server, monkeypatch):
+    s = server(MAPPING)
+    writer, reader = client(s), client(s)
+    oid = writer.new_oid()
+    first = commit(writer, (oid, z64, b'1'))
+    reader.ping()
+    database, unraisable = FailingDatabase(reader), []
+    reader.registerDB(database)
+    monkeypatch.setattr(sys, 'unraisablehook', lambda u: unraisable.append(str(u.exc_value)))
+    second = commit(writer, (oid, first, b'2'))
+    reader.ping()
+    assert database.failed == database.cleared == [first]  # before the new tid is seen
+    assert unraisable == ['not taken in']
+    assert reader.lastTransaction() == second
+    assert reader.loadBefore(oid, maxtid) == (b'2', second, None)
+
+
 def test_the_cache_is_cleared(client, server):
     """What was cached has to be asked for again; nothing else changes."""
     s = server(MAPPING)

@@ -91,9 +91,4 @@ CLIENT_EXCLUDED = {
 
 PYTHON_SERVER_EXCLUDED = {
     ROOT: EXCLUDED[ROOT],
-    # with ZEO's client, too, each invalidation raises there; its tid is then not seen, which hides it
-    'its HexStorage.invalidate() passes an argument that MVCCAdapter does not take': (
-        'FileStorageClientHexTests.test_race_external_invalidate_vs_disconnect',
-        'FileStorageClientHexTests.test_race_load_vs_external_invalidate',
-    ),
 }
