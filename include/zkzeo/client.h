@@ -33,6 +33,8 @@ struct zkzeo_client;
 #define ZKZEO_ROOT_OID UINT64_C(0)
 /** As the tid of something: there is none, or it is current. */
 #define ZKZEO_NO_TID UINT64_C(0)
+/** There is no such object. */
+#define ZKZEO_NO_OID UINT64_MAX
 
 /** A conflict: three states of an object, as data records. */
 struct zkzeo_conflict {
@@ -178,6 +180,11 @@ ZKZEO_MUST_CHECK int zkzeo_client_load_before(struct zkzeo_client *c, uint64_t o
 /** The one of transaction @serial; end_tid is not known and ZKZEO_NO_TID. */
 ZKZEO_MUST_CHECK int zkzeo_client_load_serial(struct zkzeo_client *c, uint64_t oid, uint64_t serial,
 	struct zkzeo_record *ret, struct zkzeo_error *e);
+/** The current revision of the first object whose oid is @oid or larger, for a walk over all objects (IStorageCurrentRecordIteration).
+ * @ret_next  the next object's; ZKZEO_NO_OID: this is the last one
+ * ZKZEO_NOENT: there is none any more; ZKZEO_REMOTE, ZKZEO_UNSUPPORTED: the storage does not offer it. */
+ZKZEO_MUST_CHECK int zkzeo_client_load_next(struct zkzeo_client *c, uint64_t oid, uint64_t *ret_oid,
+	struct zkzeo_record *ret, uint64_t *ret_next, struct zkzeo_error *e);
 /** Ask for objects that will be loaded; returns at once. */
 ZKZEO_MUST_CHECK int zkzeo_client_prefetch(struct zkzeo_client *c, const uint64_t *oids, size_t n,
 	uint64_t before_tid, struct zkzeo_error *e);
@@ -192,6 +199,10 @@ ZKZEO_MUST_CHECK int zkzeo_client_history(struct zkzeo_client *c, uint64_t oid, 
  * IStorageUndo.undoLog() has them. Freed by the caller. */
 ZKZEO_MUST_CHECK int zkzeo_client_undo_log(struct zkzeo_client *c, int64_t first, int64_t last,
 	struct zkzeo_value **ret, struct zkzeo_error *e);
+/** The same of those transactions only that have all keys of @filter, a dict, with equal values: "user_name" and "description", which are
+ * bytes, or what stands in their extensions. IStorageUndo.undoInfo(). */
+ZKZEO_MUST_CHECK int zkzeo_client_undo_info(struct zkzeo_client *c, int64_t first, int64_t last,
+	const struct zkzeo_value *filter, struct zkzeo_value **ret, struct zkzeo_error *e);
 /** Remove revisions that were not current at @time (seconds since 1970), and objects that nothing refers to. Returns when
  * it is done, which can take hours. */
 ZKZEO_MUST_CHECK int zkzeo_client_pack(struct zkzeo_client *c, double time, struct zkzeo_error *e);

@@ -81,7 +81,7 @@ ZKZEO_API void zkzeo_connection_close(struct zkzeo_connection *conn);
 /** A new snapshot. ZKZEO_STATE: there are changes. */
 ZKZEO_MUST_CHECK int zkzeo_connection_begin(struct zkzeo_connection *conn, struct zkzeo_error *e);
 /**
- * Make the changes durable. @note, @ret_tid NULL are fine; *ret_tid is ZKZEO_NO_TID when there was nothing to do.
+ * Make the changes durable; a connection to a server is waited for. @note, @ret_tid NULL are fine; *ret_tid is ZKZEO_NO_TID when there was nothing to do.
  * ZKZEO_CONFLICT: somebody else was faster. ZKZEO_CLOSED: the connection to the server was lost; when that was in the last
  * step, nobody knows whether it is committed. After a failure the changes are gone.
  */

@@ -337,7 +337,9 @@ int client_wait(struct client *c, uint32_t timeout_ms, struct err *e)
 
 	if (rc != OK)
 		return rc;
-	rc = wait_operational(c, timeout_ms, e);
+	rc = client_may_wait(c, e);
+	if (rc == OK)
+		rc = wait_operational(c, timeout_ms, e);
 	client_leave(c);
 	return rc;
 }

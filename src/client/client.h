@@ -101,7 +101,7 @@ void client_close(struct client *c);
 void client_shut(struct client *c);
 
 /** Wait for a connection, for wait_timeout_ms or @timeout_ms when it is not 0.
- * Returns 0, ERR_TIMEOUT or ERR_CLOSED. */
+ * Returns 0, ERR_TIMEOUT, ERR_CLOSED, or ERR_STATE in a callback. */
 MUST_CHECK int client_wait(struct client *c, uint32_t timeout_ms, struct err *e);
 
 /** The servers there are from now on. A working connection is kept as long as its server is among them, or none is

@@ -4,7 +4,6 @@
 
 #include "base/arena.h"
 #include "base/mem.h"
-#include "codec/pickle.h"
 #include "database/connection.h"
 
 /* What is said of the transaction to the other connections. */
@@ -46,20 +45,12 @@ static int list_oids(struct connection *conn, struct committed *ret, struct err 
 static int read_extension(const struct value *extension, struct arena *arena, struct buf *pickle,
 	struct val *ret, struct err *e)
 {
-	static const struct pickle_limits limits = { 60, 1 << 16, 1 << 20 };
-	int rc;
-
 	*ret = (struct val){ .type = VAL_DICT };
 	if (!extension)
 		return OK;
 	if (value_kind(extension) != VALUE_DICT)
 		return err_set(e, ERR_INVAL, "a transaction's extension is a dict");
-	rc = value_pickle(extension, pickle, e);
-	if (rc == OK && !buf_ok(pickle))
-		rc = err_set(e, ERR_NOMEM, "no memory for an extension");
-	if (rc == OK)
-		rc = pickle_decode(buf_slice(pickle), 0, &limits, arena, ret, NULL, e);
-	return rc;
+	return value_to_val(extension, arena, pickle, ret, e);
 }
 
 int commit_note_begin(struct client *c, const struct commit_note *note, uint64_t tid, char status,
@@ -167,6 +158,16 @@ static void settle_blobs(struct blobs *blobs, struct blobs_txn *stored, uint64_t
 		blobs_aborted(blobs, stored);
 }
 
+/* Nothing was said to a server yet: a connection is waited for, as loads wait for it. */
+static int await_connection(struct client *c, struct err *e)
+{
+	int rc = client_is_connected(c) ? OK : client_wait(c, 0, e);
+
+	if (rc == ERR_TIMEOUT && e)
+		e->code = ERR_CLOSED;
+	return rc == ERR_TIMEOUT ? ERR_CLOSED : rc;
+}
+
 static int commit_changes(
 	struct connection *conn, const struct commit_note *note, uint64_t *ret_tid, struct err *e)
 {
@@ -175,6 +176,8 @@ static int commit_changes(
 	struct blobs_txn blobs = { 0 };
 	int rc = list_oids(conn, &what, e);
 
+	if (rc == OK)
+		rc = await_connection(conn->db->client, e);
 	if (rc == OK)
 		rc = commit_note_begin(conn->db->client, note, TID_NONE, ' ', &t, e);
 	if (rc == OK)

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/compiler.h"
 #include "base/err.h"
@@ -119,6 +120,9 @@ MUST_CHECK int value_of_val(const struct val *from, bool old, struct value **ret
 struct value *value_other(struct slice body, const char *class, bool alone);
 /** Write one into a record. Returns 0, ERR_UNSUPPORTED (the text says what cannot be written) or ERR_LIMIT. */
 MUST_CHECK int value_put(struct record_writer *w, const struct value *v, struct err *e);
+/** As messages have it: borrows from @arena and from @pickle, which is written to. */
+MUST_CHECK int value_to_val(const struct value *v, struct arena *arena, struct buf *pickle,
+	struct val *ret, struct err *e);
 /** A pickle of its own, appended. Errors as value_put(). */
 MUST_CHECK int value_pickle(const struct value *v, struct buf *out, struct err *e);
 

@@ -4,6 +4,7 @@
 #include "base/bigendian.h"
 #include "base/mem.h"
 #include "codec/persid.h"
+#include "codec/pickle.h"
 #include "object/tree.h"
 
 /* Text without a NUL, which ends ours. */
@@ -320,5 +321,18 @@ int value_pickle(const struct value *v, struct buf *out, struct err *e)
 	record_begin(&w, out);
 	rc = value_put(&w, v, e);
 	record_finish(&w);
+	return rc;
+}
+
+int value_to_val(const struct value *v, struct arena *arena, struct buf *pickle, struct val *ret,
+	struct err *e)
+{
+	static const struct pickle_limits limits = { 60, 1 << 16, 1 << 20 };
+	int rc = value_pickle(v, pickle, e);
+
+	if (rc == OK && !buf_ok(pickle))
+		rc = err_set(e, ERR_NOMEM, "no memory for a value");
+	if (rc == OK)
+		rc = pickle_decode(buf_slice(pickle), 0, &limits, arena, ret, NULL, e);
 	return rc;
 }

@@ -116,6 +116,8 @@ class Tool:
         return self.answer()
 
     def close(self):
+        if self.process.stdin.closed:
+            return
         self.process.stdin.close()
         status = self.process.wait(60)
         assert status == 0
@@ -508,16 +510,34 @@ def test_restore_and_delete(server, tool):
 RESOLVE_AT_CLIENT = CONFIG.replace('address {address}', 'address {address}\n  client-conflict-resolution true')
 
 
+def changed_length(conn):
+    """A Length that was 5 and is 8: its oid and both serials."""
+    conn.root()['length'] = length = Length(5)
+    transaction.commit()
+    oid = u64(length._p_oid)
+    first = u64(length._p_serial)
+    length.change(3)
+    transaction.commit()
+    return oid, first, u64(length._p_serial)
+
+
 def test_btrees_conflicts_are_merged(peer, tool, database):
+    """By the library, which the server leaves them to."""
     server = peer(RESOLVE_AT_CLIENT)
     conn = database(server).open()
-    conn.root()['length'] = Length(5)
-    transaction.commit()
-    oid = u64(conn.root()['length']._p_oid)
-    first = u64(conn.root()['length']._p_serial)
-    conn.root()['length'].change(3)
-    transaction.commit()
-    second = u64(conn.root()['length']._p_serial)
+    oid, first, second = changed_length(conn)
+    c = tool(server)
+    tid, n = map(int, c('txn', 'store_length', oid, first, 6).split())
+    assert n == 1 and tid > second
+    assert c('load', oid) == f'{tid} 0 9'
+    refresh(conn)
+    assert (type(conn.root()['length']), conn.root()['length']()) == (Length, 9)
+
+
+def test_other_conflicts_are_merged_by_the_program(peer, tool, database):
+    server = peer(RESOLVE_AT_CLIENT)
+    conn = database(server).open()
+    oid, first, second = changed_length(conn)
     # a conflict from the same state, of a class that the library does not know
     c = tool(server)
     with pytest.raises(Failed, match='conflict'):
@@ -538,6 +558,43 @@ def test_btrees_conflicts_are_merged(peer, tool, database):
 
 
 # --- iteration, following, pack ---
+
+def test_walk_over_all_objects(peer, tool, database):
+    server = peer(CONFIG)
+    db = database(server)
+    conn = db.open()
+    for i in range(20):
+        conn.root()[str(i)] = PersistentMapping(n=i)
+        transaction.commit()
+    c = tool(server)
+    right = []
+    next_oid = None
+    while True:
+        oid, tid, data, next_oid = db.storage.record_iternext(next_oid)
+        right.append(f'{u64(oid)}:{u64(tid)}:{len(data)}')
+        if next_oid is None:
+            break
+    assert len(right) == 21
+    assert c('walk').split() == right
+    c('load_next', u64(oid))
+    with pytest.raises(Failed, match='not found: no object from 0x'):
+        c('load_next', u64(oid) + 1)
+
+
+def test_undo_info(peer, tool, database):
+    server = peer(CONFIG)
+    conn = database(server).open()
+    for i, (user, n) in enumerate([('me', 1), ('you', 1), ('me', 2)]):
+        conn.root()['x'] = i
+        transaction.get().setUser(user)
+        transaction.get().setExtendedInfo('n', n)
+        transaction.commit()
+    c = tool(server)
+    found = [c('undo_info', 'n', n).count("'id'") for n in (1, 2, 3)]
+    assert found == [2, 1, 0]
+    assert c('undo_info', 'user_name', 'me').count("'id'") == len(
+        conn.db().storage.undoInfo(0, 20, {'user_name': b'me'}))
+
 
 def test_iterate(peer, example, installed, database):
     server = peer(CONFIG)
@@ -658,6 +715,25 @@ def test_blobs_of_transactions(peer, tool, tmp_path):
         c('blob_txn', tmp_path / 'not there')
 
 
+@pytest.mark.parametrize('check, most', [(50, 100000), (None, 180000)])
+def test_the_blob_cache_is_kept_near_its_size(server, tool, tmp_path, check, most):
+    def size():
+        return sum(p.stat().st_size for p in folder.rglob('*.blob') if p.exists())
+
+    folder = tmp_path / 'c-blobs'
+    options = {} if check is None else {'blob_cache_size_check': check}
+    s = server(BLOBS)
+    c = tool(s, blob_dir=folder)
+    for _ in range(10):
+        (tmp_path / 'content').write_bytes(bytes(40000))
+        c('blob_txn', tmp_path / 'content')
+    assert size() == 400000
+    c.close()
+    tool(s, blob_dir=folder, blob_cache_size=200000, **options)
+    wait_until('a smaller cache', lambda: 0 < size() <= most)
+    assert size() == most // 40000 * 40000  # not more than is asked for
+
+
 def test_no_blobs_without_a_folder(server, tool, tmp_path):
     c = tool(server(BLOBS))
     (tmp_path / 'content').write_bytes(b'x')
@@ -697,6 +773,34 @@ def test_errors_at_the_start(server, tool, free_address, zookeeper, tmp_path):
         tool(s, cache=tmp_path / 'cache')
     c('set', 'x', 1)
     c('commit')
+
+
+def test_names_of_cache_files(server, tool, tmp_path):
+    s = server(CONFIG.replace('<filestorage>', '<filestorage main>'))
+    tool(s, client='mine', var=tmp_path, storage='main')
+    assert (tmp_path / 'mine-main.zec').exists()
+
+
+def test_a_stale_cache(peer, tool, database, tmp_path):
+    """What the server cannot tell any more: the cache goes, the program is told, and nothing that is old is shown."""
+    server = peer(CONFIG.replace('</zeo>', '  invalidation-queue-size 2\n</zeo>'))
+    conn = database(server).open()
+
+    def commit(n):
+        conn.root()['x'] = n
+        transaction.commit()
+
+    commit(0)
+    for times, stale in (1, '0'), (10, '1'):
+        c = tool(server, cache=tmp_path / 'cache')
+        assert c('show', 'x') == str(conn.root()['x'])
+        c.close()
+        for i in range(times):
+            commit(times + i)
+        c = tool(server, cache=tmp_path / 'cache')
+        assert c('show', 'x') == str(conn.root()['x'])
+        assert c('stale') == stale
+        c.close()
 
 
 def test_fork(server, tool, installed, zookeeper, zk_path):
@@ -743,6 +847,29 @@ def test_tls(server, tool, tmp_path):
         tool(s, ssl_server_hostname='another.example.org', wait_timeout_ms=500, **own)
     with pytest.raises(Failed, match='cannot use it as a key'):
         tool(s, **{**own, 'ssl_key': pki.path('not there')})
+
+
+def test_a_commit_waits_for_a_server(server, tool):
+    s = server(CONFIG)
+    c = tool(s)
+    c('set', 'n', 0)
+    c('commit')
+    short = tool(s, wait_timeout_ms=300)
+    short('set', 'twice', 0)
+    short('commit')
+    c('sync')
+    for t in c, short:
+        t('begin')
+        assert t('show', 'n') == '0'  # it is in the cache
+    s.stop()
+    wait_until('both know', lambda: c('is_connected') == short('is_connected') == '0')
+    with pytest.raises(Failed, match='closed: timed out waiting for connection'):
+        short('run', 'n')
+    c.send('run', 'n')
+    s.start()
+    c.answer()
+    c('begin')
+    assert c('show', 'n') == '1'
 
 
 def test_a_server_that_comes_back(server, tool):

@@ -18,6 +18,7 @@ static struct zkzeo_iterator *iterator;
 static struct zkzeo_error error;
 static char line[1 << 16];
 static int n_resolved;
+static int n_stale;
 static struct zkzeo_options options;
 
 #define TRY(call)                                                                                  \
@@ -327,6 +328,58 @@ static int cmd_undo_log(void)
 	return print_value(v);
 }
 
+/* undo_info first KEY N: of those that have N as KEY; KEY text: as bytes */
+static int cmd_undo_info(void)
+{
+	char *key = word(), *wanted = word();
+	struct zkzeo_value *filter = zkzeo_dict();
+	struct zkzeo_value *v = NULL;
+	int rc = zkzeo_dict_set_str(filter, key,
+		*wanted >= '0' && *wanted <= '9' ? zkzeo_int(atoi(wanted))
+						 : zkzeo_bytes(wanted, strlen(wanted)),
+		&error);
+
+	if (!rc)
+		rc = zkzeo_client_undo_info(client, 0, 20, filter, &v, &error);
+	zkzeo_value_free(filter);
+	return rc ? rc : print_value(v);
+}
+
+/* Every object there is: oid and serial */
+static int cmd_walk(void)
+{
+	uint64_t oid = ZKZEO_ROOT_OID, found;
+	struct zkzeo_record r;
+	int rc = 0;
+
+	printf("ok");
+	while (!rc && oid != ZKZEO_NO_OID) {
+		rc = zkzeo_client_load_next(client, oid, &found, &r, &oid, &error);
+		if (!rc) {
+			printf(" %" PRIu64 ":%" PRIu64 ":%zu", found, r.serial, r.len);
+			zkzeo_record_end(&r);
+		}
+	}
+	printf("%s\n", rc ? " failed" : "");
+	return 0;
+}
+
+static int cmd_load_next(void)
+{
+	struct zkzeo_record r;
+	uint64_t oid, next;
+
+	TRY(zkzeo_client_load_next(client, number(), &oid, &r, &next, &error));
+	zkzeo_record_end(&r);
+	return 0;
+}
+
+static int cmd_is_connected(void)
+{
+	printf("ok %d\n", zkzeo_client_is_connected(client));
+	return 0;
+}
+
 static int cmd_info(void)
 {
 	struct zkzeo_value *v;
@@ -352,7 +405,7 @@ static int cmd_sort_key(void)
 	return 0;
 }
 
-/* undo TID / store OID SERIAL N / check OID SERIAL / delete OID SERIAL, in a transaction */
+/* undo TID / store OID SERIAL N / store_length OID SERIAL N / check OID SERIAL / delete OID SERIAL, in a transaction */
 static int in_transaction(struct zkzeo_txn *t, const char *what)
 {
 	uint64_t a = number();
@@ -371,7 +424,9 @@ static int in_transaction(struct zkzeo_txn *t, const char *what)
 	if (strcmp(what, "delete") == 0)
 		return zkzeo_txn_delete(t, a, serial, &error);
 	v = zkzeo_int((int64_t)number());
-	rc = zkzeo_record_make("persistent.list.PersistentList", v, &data, &len, &error);
+	rc = zkzeo_record_make(strcmp(what, "store_length") ? "persistent.list.PersistentList"
+							    : "BTrees.Length.Length",
+		v, &data, &len, &error);
 	zkzeo_value_free(v);
 	if (rc)
 		return rc;
@@ -511,6 +566,26 @@ static int cmd_threads(void)
 	}
 	printf("ok %d\n", failures);
 	return 0;
+}
+
+/* root[KEY] counts up once */
+static int cmd_run(void)
+{
+	struct counting k = { word(), 1, 0 };
+
+	return zkzeo_db_run(db, count_once, &k, 1, NULL, NULL, &error);
+}
+
+static int cmd_stale(void)
+{
+	printf("ok %d\n", n_stale);
+	return 0;
+}
+
+static void on_stale(void *arg)
+{
+	(void)arg;
+	n_stale++;
 }
 
 static int cmd_resolved(void)
@@ -748,6 +823,12 @@ static const struct {
 	{ "before", cmd_before, 1 },
 	{ "history", cmd_history, 1 },
 	{ "undo_log", cmd_undo_log, 1 },
+	{ "undo_info", cmd_undo_info, 1 },
+	{ "walk", cmd_walk, 1 },
+	{ "load_next", cmd_load_next, 0 },
+	{ "is_connected", cmd_is_connected, 1 },
+	{ "run", cmd_run, 0 },
+	{ "stale", cmd_stale, 1 },
 	{ "info", cmd_info, 1 },
 	{ "pack", cmd_pack, 0 },
 	{ "sort_key", cmd_sort_key, 1 },
@@ -812,6 +893,16 @@ static void parse(int argc, char **argv, struct zkzeo_options *o)
 			o->wait_timeout_ms = (uint32_t)atoi(value);
 		} else if (strcmp(argv[i], "cache") == 0) {
 			o->cache = value;
+		} else if (strcmp(argv[i], "client") == 0) {
+			o->client = value;
+		} else if (strcmp(argv[i], "var") == 0) {
+			o->var = value;
+		} else if (strcmp(argv[i], "storage") == 0) {
+			o->storage = value;
+		} else if (strcmp(argv[i], "blob_cache_size") == 0) {
+			o->blob_cache_size = strtoull(value, NULL, 0);
+		} else if (strcmp(argv[i], "blob_cache_size_check") == 0) {
+			o->blob_cache_size_check = (unsigned)atoi(value);
 		} else if (strcmp(argv[i], "ssl_certificate") == 0) {
 			o->ssl = true;
 			o->ssl_certificate = value;
@@ -838,6 +929,7 @@ int main(int argc, char **argv)
 	int rc;
 
 	options = zkzeo_options_default();
+	options.events.stale_cache = on_stale;
 	parse(argc, argv, &options);
 	rc = zkzeo_db_open(&options, NULL, &db, &error);
 	if (!rc) {
