@@ -193,12 +193,7 @@ def main():
                     raw[server.name].setdefault(row, []).append(
                         measure(server, row, saved, args))
             saved.unlink()
-    results = {s: {row: {k: run.spread([r[k] for r in rounds]) for k in rounds[0]}
-                   for row, rounds in rows.items()} for s, rows in raw.items()}
-    print(f'{args.rounds} rounds; {run.machine()["cpus"]} CPUs; median [min-max]\n')
-    held = report(results, args)
-    run.save(args.json, 'beside', {'rounds': args.rounds, 'results': results, 'raw': raw,
-                                   'targets': held})
+    run.conclude('beside', raw, args, report)
 
 
 if __name__ == '__main__':

@@ -343,11 +343,7 @@ def main():
                 for server in compared:
                     for row, seconds in measure(server, measure_file, saved, args).items():
                         raw[server.name].setdefault(row, []).append(seconds)
-    results = {s: {row: run.spread(v) for row, v in rows.items()} for s, rows in raw.items()}
-    print(f'{args.rounds} rounds; {run.machine()["cpus"]} CPUs; median [min-max]\n')
-    held = report(results, args)
-    run.save(args.json, 'features', {'rounds': args.rounds, 'results': results, 'raw': raw,
-                                     'targets': held})
+    run.conclude('features', raw, args, report)
 
 
 if __name__ == '__main__':

@@ -396,6 +396,21 @@ def save(path, kind, result):
     print(f'written: {path}')
 
 
+def summary(rounds):
+    """The spread of figures, or of each of dictionaries of figures."""
+    if isinstance(rounds[0], dict):
+        return {k: spread([r[k] for r in rounds]) for k in rounds[0]}
+    return spread(rounds)
+
+
+def conclude(kind, raw, args, report):
+    """The end of a part: @raw is {server: {row: [a round's figures, ...]}}."""
+    results = {s: {row: summary(rounds) for row, rounds in rows.items()} for s, rows in raw.items()}
+    print(f'{args.rounds} rounds; {machine()["cpus"]} CPUs; median [min-max]\n')
+    held = report(results, args)
+    save(args.json, kind, {'rounds': args.rounds, 'results': results, 'raw': raw, 'targets': held})
+
+
 def arguments():
     names = [r[0] for r in ROWS + START_ROWS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -282,12 +282,7 @@ def main():
                 for server, rows in round_.items():
                     for row, figures in rows.items():
                         raw.setdefault(server, {}).setdefault(row, []).append(figures)
-    results = {s: {row: {k: run.spread([r[k] for r in rounds]) for k in rounds[0]}
-                   for row, rounds in rows.items()} for s, rows in raw.items()}
-    print(f'{args.rounds} rounds; {run.machine()["cpus"]} CPUs; median [min-max]\n')
-    held = report(results, args)
-    run.save(args.json, 'scale', {'rounds': args.rounds, 'results': results, 'raw': raw,
-                                  'targets': held})
+    run.conclude('scale', raw, args, report)
 
 
 if __name__ == '__main__':

@@ -8,16 +8,14 @@
 #include <unistd.h>
 
 #include "base/bigendian.h"
+#include "base/copy_file.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "client/blobs_core.h"
 #include "client/state.h"
 
-enum {
-	CHUNK_BYTES = 59000, /* as ZEO's */
-	COPY_BYTES = 1 << 18,
-};
+enum { CHUNK_BYTES = 59000 }; /* as ZEO's */
 
 struct blobs_stored {
 	struct blobs_stored *next;
@@ -27,39 +25,6 @@ struct blobs_stored {
 
 /* --- taking --- */
 
-static int copy_bytes(int from, int to, struct err *e)
-{
-	uint8_t *p = mem_alloc(COPY_BYTES);
-	uint64_t off = 0;
-	size_t n = 1;
-	int rc = p ? OK : err_set(e, ERR_NOMEM, "no memory to copy a blob");
-
-	while (rc == OK && n) {
-		rc = os_pread(from, p, COPY_BYTES, off, &n, e);
-		if (rc == OK && n)
-			rc = os_pwrite(to, p, n, off, e);
-		off += n;
-	}
-	mem_free(p);
-	return rc;
-}
-
-static int copy(const char *from, const char *to, struct err *e)
-{
-	int in = -1, out = -1;
-	int rc = os_open(from, O_RDONLY, &in, e);
-
-	if (rc == OK)
-		rc = os_open(to, O_WRONLY | O_CREAT | O_EXCL, &out, e);
-	if (rc == OK)
-		rc = copy_bytes(in, out, e);
-	os_close(in);
-	os_close(out);
-	if (rc != OK && out >= 0)
-		(void)!os_unlink(to, NULL);
-	return rc;
-}
-
 /* Rename, or copy and remove where that is another file system. */
 static int move(const char *from, const char *to, struct err *e)
 {
@@ -67,7 +32,7 @@ static int move(const char *from, const char *to, struct err *e)
 
 	if (rc == OK || rc == ERR_NOENT)
 		return rc;
-	rc = copy(from, to, e);
+	rc = copy_file(from, to, e);
 	if (rc == OK)
 		(void)!os_unlink(from, NULL);
 	return rc;

@@ -9,11 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/copy_file.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "storage/blob/blob_dir_core.h"
-
-enum { COPY_BYTES = 1 << 20 };
 
 /* The folder and its parents below the blob folder; each new one is durable in its parent. */
 int blob_dir_make_oid_dir(struct blob_dir *d, uint64_t oid, struct err *e)
@@ -92,40 +91,6 @@ void blob_dir_prune(struct blob_dir *d, uint64_t oid)
 		return;
 	while (strlen(path) > top && rmdir(path) == 0)
 		*strrchr(path, '/') = 0;
-}
-
-static int copy_bytes(int from, int to, struct err *e)
-{
-	uint8_t *p = mem_alloc(COPY_BYTES);
-	uint64_t off = 0;
-	size_t n = 1;
-	int rc = p ? OK : err_set(e, ERR_NOMEM, "no memory to copy a blob");
-
-	while (rc == OK && n) {
-		rc = os_pread(from, p, COPY_BYTES, off, &n, e);
-		if (rc == OK && n)
-			rc = os_pwrite(to, p, n, off, e);
-		off += n;
-	}
-	mem_free(p);
-	return rc;
-}
-
-static int copy_file(const char *from, const char *to, struct err *e)
-{
-	int in = -1;
-	int out = -1;
-	int rc = os_open(from, O_RDONLY, &in, e);
-
-	if (rc == OK)
-		rc = os_open(to, O_WRONLY | O_CREAT | O_EXCL, &out, e);
-	if (rc == OK)
-		rc = copy_bytes(in, out, e);
-	os_close(in);
-	os_close(out);
-	if (rc != OK && out >= 0)
-		unlink(to);
-	return rc;
 }
 
 int blob_link_or_copy(const char *from, const char *to, struct err *e)
