@@ -604,6 +604,8 @@ def test_tls_to_the_server(server, upstream, pki):
         assert w.call('loadBefore', p64(2), MAX_TID) == (b'x' * 3000000, t1, None)
         base.kill()
         base.start(wait=False)
+        # asked again when it is back, whenever the loss is noticed
+        assert error_of(w.call, 'loadBefore', p64(77), MAX_TID)[0] == 'ZODB.POSException.POSKeyError'
         id = next(w.ids)
         w.begin(id, [(p64(1), t1, b'uno')])
         assert list(w.call('vote', id)) == []
