@@ -14,6 +14,8 @@
 #include "zeo/exception.h"
 #include "zeo/message.h"
 
+enum { ENTER_INLINE = 512 }; /* objects; more are entered into the queue by a pool thread */
+
 enum commit_state {
 	COMMIT_BUFFERING,
 	COMMIT_WAITING,
@@ -40,6 +42,12 @@ struct commit {
 		*spilling; /* the data is being moved to a file, for this one: the pool has it */
 	uint64_t spilling_bytes; /* of the transaction then */
 	struct err spill_err;    /* of that, for the vote */
+	struct job enter_job;
+	struct session *entering; /* a pool thread enters it into the queue, for this one */
+	int enter_rc;             /* what came of that */
+	bool enter_granted;       /* its places were free */
+	bool noticed;             /* they became free: on_granted() has been called */
+	struct err enter_err;
 	uint64_t origin;
 	uint64_t locked_us;   /* monotonic: since when it holds its objects */
 	uint64_t deadline_us; /* monotonic; R5 */
@@ -197,6 +205,8 @@ static void end_unfinished(struct commit *c)
 	detach(c);
 	atomic_fetch_sub(&c->ss->stats.active_txns, 1);
 	unwatch(c);
+	if (c->entering)
+		return; /* enter_done() goes on */
 	if (c->entry.entered)
 		granted = commit_queue_leave(&c->ss->queue, &c->entry);
 	if (c->state == COMMIT_WAITING && granted)
@@ -449,7 +459,9 @@ static void on_granted(struct hub *h, struct hub_msg *m)
 	struct commit *c = CONTAINER_OF(m, struct commit, granted_msg);
 
 	(void)h;
-	if (c->entry.entered)
+	if (c->entering)
+		c->noticed = true; /* enter_done() goes on */
+	else if (c->entry.entered)
 		vote_now(c);
 	else
 		commit_free(c); /* it left while the notice was on its way */
@@ -486,11 +498,84 @@ static int prepare_locks(struct commit *c, struct err *e)
 	return OK;
 }
 
+/* What the vote compares with has been published: tell that first. */
+static void vote_at_once(struct commit *c)
+{
+	hub_catch_up(c->hub);
+	vote_now(c);
+}
+
+static void say_waiting(const struct commit *c)
+{
+	size_t waiting = commit_queue_waiting(&c->ss->queue);
+
+	log_emit(waiting > 9   ? LOG_CRITICAL
+		 : waiting > 3 ? LOG_WARNING
+			       : LOG_DEBUG,
+		SERVER_LOGGER, "(%s) ('%s') queue lock: transactions waiting: %zu",
+		c->session->label, c->ss->id, waiting);
+}
+
+static void enter_failed(struct commit *c)
+{
+	reply_failure(&c->request, c->enter_rc, &c->enter_err, OID_ROOT);
+	end_unfinished(c);
+}
+
+static void enter_work(struct job *j)
+{
+	struct commit *c = CONTAINER_OF(j, struct commit, enter_job);
+
+	c->enter_granted = false;
+	c->enter_rc = prepare_locks(c, &c->enter_err);
+	if (c->enter_rc == OK)
+		c->enter_granted = commit_queue_enter(&c->ss->queue, &c->entry);
+}
+
+/* It was aborted, or the connection was lost, on the way into the queue. */
+static void leave_unwanted(struct commit *c)
+{
+	bool granted = c->entry.entered && commit_queue_leave(&c->ss->queue, &c->entry);
+
+	if (!granted || c->enter_granted || c->noticed)
+		commit_free(c);
+	/* else on_granted() is on its way to the hub and frees it */
+}
+
+static void enter_done(struct job *j)
+{
+	struct commit *c = CONTAINER_OF(j, struct commit, enter_job);
+	struct session *s = c->entering;
+
+	c->entering = NULL;
+	if (!c->session)
+		leave_unwanted(c);
+	else if (c->enter_rc != OK)
+		enter_failed(c);
+	else if (c->enter_granted || c->noticed)
+		vote_at_once(c);
+	else
+		say_waiting(c);
+	session_load_ended(s);
+}
+
+/* Sorting and locking that many takes milliseconds. */
+static void enter_on_pool(struct commit *c)
+{
+	struct session *s = c->session;
+
+	c->entering = s;
+	c->noticed = false;
+	c->enter_job.work = enter_work;
+	c->enter_job.done = enter_done;
+	session_load_started(s);
+	s->hub->exec->submit(s->hub->exec, &c->enter_job);
+}
+
 void commit_vote(const struct request *r)
 {
 	struct commit *c = r->session->commit;
 	struct err e = ERR_INIT;
-	size_t waiting;
 
 	if (c->state != COMMIT_BUFFERING) {
 		reply_error_text(r, EXC_STATE, "Already voting (%s)",
@@ -500,24 +585,23 @@ void commit_vote(const struct request *r)
 	c->request = *r;
 	e = c->spill_err;
 	if (e.code != OK || upload_error(r->session, &e) != OK ||
-		blob_txn_order(c->txn, &e) != OK || prepare_locks(c, &e) != OK) {
+		blob_txn_order(c->txn, &e) != OK) {
 		reply_failure(r, e.code, &e, OID_ROOT);
 		end_unfinished(c);
 		return;
 	}
 	c->state = COMMIT_WAITING;
-	if (commit_queue_enter(&c->ss->queue, &c->entry)) {
-		hub_catch_up(
-			c->hub); /* what it compares with has been published: tell that first */
-		vote_now(c);
+	if (c->txn->n_recs > ENTER_INLINE) {
+		enter_on_pool(c);
 		return;
 	}
-	waiting = commit_queue_waiting(&c->ss->queue);
-	log_emit(waiting > 9   ? LOG_CRITICAL
-		 : waiting > 3 ? LOG_WARNING
-			       : LOG_DEBUG,
-		SERVER_LOGGER, "(%s) ('%s') queue lock: transactions waiting: %zu",
-		r->session->label, c->ss->id, waiting);
+	enter_work(&c->enter_job);
+	if (c->enter_rc != OK)
+		enter_failed(c);
+	else if (c->enter_granted)
+		vote_at_once(c);
+	else
+		say_waiting(c);
 }
 
 /* --- abort --- */

@@ -6,7 +6,7 @@
  *       |           |         +--> BUFFERING (conflicts for the client to resolve)
  *       |           +--> gone
  *
- * WAITING: in the commit queue. From VOTING on it holds its objects; the transaction timeout runs
+ * WAITING: in the commit queue, or (one of many objects) about to be entered into it by a pool thread. From VOTING on it holds its objects; the transaction timeout runs
  * from there (R5). FINISHING: the storage has it; whatever the client does, it completes.
  * Who is told: its session, as long as there is one.
  *

@@ -178,6 +178,16 @@ static struct shared_frame *frame_of(struct publication *p, enum encoding encodi
 	return seen;
 }
 
+void hub_make_frame_pickle(struct publication *p)
+{
+	(void)frame_of(p, ENC_PICKLE);
+}
+
+void hub_make_frame_msgpack(struct publication *p)
+{
+	(void)frame_of(p, ENC_MSGPACK);
+}
+
 static void send_invalidation(struct session *s, struct publication *p)
 {
 	struct shared_frame *f = frame_of(p, s->encoding);

@@ -102,6 +102,9 @@ void hub_wake_at(struct hub *h, uint64_t when_us);
 
 /** What a publication's frames are freed with. Threads: any. */
 void hub_free_frame(void *frame);
+/** Make a publication's frame ahead, for clients of that encoding. Threads: any. */
+void hub_make_frame_pickle(struct publication *p);
+void hub_make_frame_msgpack(struct publication *p);
 
 /** The next session with something new to send, or NULL; it is taken off the list. */
 struct session *hub_next_dirty(struct hub *h);

@@ -22,6 +22,9 @@ int server_init(struct server *s, const struct server_options *o, const struct c
 		s->storages[i].id = ids[i];
 		s->storages[i].storage = storages[i];
 		storages[i]->pubs->free_frame = hub_free_frame;
+		/* clients take the encoding that they are offered */
+		storages[i]->pubs->make_frame =
+			o->msgpack ? hub_make_frame_msgpack : hub_make_frame_pickle;
 		rc = commit_queue_init(&s->storages[i].queue, e);
 		s->n_storages += rc == OK;
 	}

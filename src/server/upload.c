@@ -332,6 +332,8 @@ static void free_done(struct job *j)
 	mem_free(CONTAINER_OF(j, struct txn_job, job));
 }
 
+enum { MANY_RECS = 512 };
+
 static bool has_files(const struct txn *t)
 {
 	for (uint32_t i = 0; i < t->n_blobs; i++)
@@ -342,8 +344,9 @@ static bool has_files(const struct txn *t)
 
 void upload_free_txn(struct exec *x, struct txn *t)
 {
-	/* closing a large temporary file frees its pages */
-	struct txn_job *j = t && (has_files(t) || txn_spilled(t)) ? mem_alloc(sizeof(*j)) : NULL;
+	/* closing a large temporary file frees its pages; so does freeing much memory */
+	bool is_long = t && (has_files(t) || txn_spilled(t) || t->n_recs > MANY_RECS);
+	struct txn_job *j = is_long ? mem_alloc(sizeof(*j)) : NULL;
 
 	if (!j) {
 		txn_free(t);

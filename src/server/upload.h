@@ -52,7 +52,7 @@ void upload_abort(struct session *s);
 /** The connection is gone. */
 void upload_closed(struct session *s);
 
-/** As txn_free(); files are removed by the pool. NULL is fine. */
+/** As txn_free(); files are removed, and much memory is freed, by the pool. NULL is fine. */
 void upload_free_txn(struct exec *x, struct txn *t);
 
 #endif

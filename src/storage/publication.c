@@ -4,7 +4,10 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum { BEHIND_MAX = 100 }; /* publications that wait for a cursor that does not listen, about */
+enum {
+	BEHIND_MAX = 100, /* publications that wait for a cursor that does not listen, about */
+	MANY_OIDS = 512,  /* more of them take a loop too long to encode */
+};
 
 struct publication *publication_new(uint32_t n_oids)
 {
@@ -52,6 +55,7 @@ int pubchain_init(struct pubchain *c, uint64_t last_tid, uint32_t keep)
 	c->keep = keep;
 	c->n_kept = 1;
 	c->free_frame = NULL;
+	c->make_frame = NULL;
 	return OK;
 }
 
@@ -132,6 +136,12 @@ static void free_old(struct pubchain *c)
 		c->n_kept--;
 		free_linked(c, p);
 	}
+}
+
+void pubchain_prepare(struct pubchain *c, struct publication *p)
+{
+	if (c->make_frame && p->n_oids > MANY_OIDS)
+		c->make_frame(p);
 }
 
 void pubchain_append(struct pubchain *c, struct publication *p)

@@ -59,6 +59,7 @@ struct pubchain {
 	uint32_t keep;
 	uint32_t n_kept;
 	void (*free_frame)(void *frame); /* of publication.frame; set before the first cursor */
+	void (*make_frame)(struct publication *p); /* of one with many oids; NULL: cursors do it */
 };
 
 /** @last_tid is the storage's, TID_NONE for an empty one; @keep how many transactions getInvalidations
@@ -80,6 +81,9 @@ void pubchain_seed(struct pubchain *c, struct publication *p);
  */
 MUST_CHECK int pubchain_start_at(struct pubchain *c, uint64_t tid);
 
+/** @p is complete, and is appended next: its frame is made here when that takes long, and not by the cursors' loops. Who
+ * does not call this leaves it to them. No lock is held. Threads: the writer's. */
+void pubchain_prepare(struct pubchain *c, struct publication *p);
 /** Append; free what no one needs. Takes ownership. Who has appended wakes. Threads: the writer's. */
 void pubchain_append(struct pubchain *c, struct publication *p);
 /** Wake the cursors that listen and have not taken all; the others, when they are far behind. Threads: any. */

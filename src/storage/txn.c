@@ -9,6 +9,15 @@
 #include "base/mem.h"
 #include "base/os.h"
 
+/* What is growing beyond this gets the room of a large one at once: copying it a second time would take a loop too long,
+ * and memory that is not written to costs nothing. */
+enum {
+	MANY_RECS = 4096,
+	MUCH_DATA = 128 << 10,
+};
+
+enum { WINDOW_BYTES = 64 << 10 }; /* read at once from the temporary file */
+
 struct txn *txn_new(void)
 {
 	struct txn *t = mem_zalloc(1, sizeof(*t));
@@ -63,8 +72,12 @@ void txn_drop_data(struct txn *t)
 
 static int grow_recs(struct txn *t, struct err *e)
 {
-	size_t room = t->recs_room ? t->recs_room * 2 : 8;
-	struct txn_rec *recs = mem_realloc(t->recs, room * sizeof(*recs));
+	size_t room = t->recs_room ? t->recs_room * (t->recs_room < MANY_RECS ? 2 : 16) : 8;
+	struct txn_rec *recs;
+
+	if (room > TXN_RECS_MAX)
+		room = TXN_RECS_MAX;
+	recs = mem_realloc(t->recs, room * sizeof(*recs));
 
 	if (!recs)
 		return err_set(e, ERR_NOMEM, "no memory for %zu records of a transaction", room);
@@ -115,6 +128,9 @@ static int put_data(struct txn *t, struct txn_rec *r, struct slice data, struct 
 {
 	uint64_t off = t->data_spilled + t->data.len;
 
+	if (t->data.len + data.len > t->data.room && t->data.len >= MUCH_DATA &&
+		t->data.len < TXN_MEMORY_MAX)
+		(void)buf_reserve(&t->data, TXN_MEMORY_MAX + data.len);
 	buf_put_slice(&t->data, data);
 	if (!buf_ok(&t->data))
 		return err_set(e, ERR_NOMEM, "no memory for %zu bytes of a transaction", data.len);
@@ -214,6 +230,8 @@ void txn_drop_voted(struct txn *t)
 {
 	size_t n = 0;
 
+	if (t->n_asked == 0)
+		return;
 	for (size_t i = 0; i < t->n_recs; i++) {
 		if (!t->recs[i].made_of)
 			t->recs[n++] = t->recs[i];
@@ -224,33 +242,66 @@ void txn_drop_voted(struct txn *t)
 	t->n_asked = 0;
 }
 
-int txn_data(const struct txn *t, const struct txn_rec *rec, struct buf *scratch, struct slice *ret,
-	struct err *e)
+/* @len bytes of the temporary file into @b, or as many more up to @most as there are. */
+static int read_spilled(
+	const struct txn *t, uint64_t off, size_t len, size_t most, struct buf *b, struct err *e)
 {
+	uint64_t there = t->data_spilled - off;
+	size_t want = most > there ? (size_t)there : most;
 	size_t got = 0;
 	uint8_t *p;
 	int rc;
 
-	if (rec->data_off >= t->data_spilled) {
-		*ret = slice_of(
-			rec->data_len ? t->data.data + (rec->data_off - t->data_spilled) : NULL,
-			rec->data_len);
-		return OK;
-	}
-	buf_reset(scratch);
-	p = buf_reserve(scratch, rec->data_len);
+	want = want < len ? len : want;
+	buf_reset(b);
+	p = buf_reserve(b, want);
 	if (!p)
-		return err_set(e, ERR_NOMEM, "no memory for a record of %llu bytes",
-			(unsigned long long)rec->data_len);
-	rc = os_pread(t->spill_fd, p, rec->data_len, rec->data_off, &got, e);
-	if (rc == OK && got < rec->data_len)
+		return err_set(e, ERR_NOMEM, "no memory for a record of %zu bytes", len);
+	rc = os_pread(t->spill_fd, p, want, off, &got, e);
+	if (rc == OK && got < len)
 		rc = err_set(e, ERR_IO,
 			"the temporary file of a transaction ends at %llu, %llu was expected",
-			(unsigned long long)(rec->data_off + got),
-			(unsigned long long)(rec->data_off + rec->data_len));
-	if (rc != OK)
-		return rc;
-	buf_advance(scratch, got);
-	*ret = buf_slice(scratch);
-	return OK;
+			(unsigned long long)(off + got), (unsigned long long)(off + len));
+	if (rc == OK)
+		buf_advance(b, got);
+	return rc;
+}
+
+static struct slice data_in_memory(const struct txn *t, const struct txn_rec *rec)
+{
+	return slice_of(rec->data_len ? t->data.data + (rec->data_off - t->data_spilled) : NULL,
+		rec->data_len);
+}
+
+int txn_data(const struct txn *t, const struct txn_rec *rec, struct buf *scratch, struct slice *ret,
+	struct err *e)
+{
+	int rc;
+
+	if (rec->data_off >= t->data_spilled) {
+		*ret = data_in_memory(t, rec);
+		return OK;
+	}
+	rc = read_spilled(t, rec->data_off, rec->data_len, rec->data_len, scratch, e);
+	if (rc == OK)
+		*ret = buf_slice(scratch);
+	return rc;
+}
+
+int txn_data_in_order(const struct txn *t, const struct txn_rec *rec, struct txn_window *w,
+	struct slice *ret, struct err *e)
+{
+	int rc = OK;
+
+	if (rec->data_off >= t->data_spilled) {
+		*ret = data_in_memory(t, rec);
+		return OK;
+	}
+	if (rec->data_off < w->off || rec->data_off + rec->data_len > w->off + w->bytes.len) {
+		w->off = rec->data_off;
+		rc = read_spilled(t, rec->data_off, rec->data_len, WINDOW_BYTES, &w->bytes, e);
+	}
+	if (rc == OK)
+		*ret = slice_of(w->bytes.data + (rec->data_off - w->off), rec->data_len);
+	return rc;
 }

@@ -177,6 +177,16 @@ static inline bool txn_rec_is_written(const struct txn_rec *rec)
 MUST_CHECK int txn_data(const struct txn *t, const struct txn_rec *rec, struct buf *scratch,
 	struct slice *ret, struct err *e);
 
+/** Bytes of a transaction's temporary file: what is read record after record is read in large pieces. */
+struct txn_window {
+	struct buf bytes; /* free it with buf_free() */
+	uint64_t off;     /* of its first byte; one transaction's: empty it for the next one */
+};
+
+/** As txn_data(), for records that are read in their order. */
+MUST_CHECK int txn_data_in_order(const struct txn *t, const struct txn_rec *rec,
+	struct txn_window *w, struct slice *ret, struct err *e);
+
 static inline bool txn_spilled(const struct txn *t)
 {
 	return t->data_spilled > 0;

@@ -143,6 +143,39 @@ static void test_keep(void **state)
 	assert_int_equal(freed, 10);
 }
 
+static int made;
+
+static void count_make(struct publication *p)
+{
+	made++;
+	atomic_store(&p->frame[0], malloc(1));
+}
+
+/* What takes long to encode is encoded before it is appended, the rest by those that send it. */
+static void test_prepare(void **state)
+{
+	struct publication *large = publication_new(20000);
+	struct publication *small = make(1, 1);
+	struct pubchain c;
+
+	freed = made = 0;
+	assert_int_equal(pubchain_init(&c, 0, 3), 0);
+	c.free_frame = count_free;
+	pubchain_prepare(&c, small);
+	pubchain_prepare(&c, large);
+	assert_int_equal(made, 0); /* nobody makes any */
+	c.make_frame = count_make;
+	pubchain_prepare(&c, small);
+	assert_int_equal(made, 0);
+	pubchain_prepare(&c, large);
+	assert_int_equal(made, 1);
+	large->tid = 2;
+	pubchain_publish(&c, small);
+	pubchain_publish(&c, large);
+	pubchain_close(&c);
+	assert_int_equal(freed, 1);
+}
+
 struct seen {
 	uint64_t oids[20];
 	int n;
@@ -225,6 +258,7 @@ int main(void)
 		cmocka_unit_test(test_append_and_wake),
 		cmocka_unit_test(test_who_does_not_listen),
 		cmocka_unit_test(test_keep),
+		cmocka_unit_test(test_prepare),
 		cmocka_unit_test(test_since),
 		cmocka_unit_test(test_since_gap),
 	};

@@ -70,6 +70,48 @@ static void test_spilled(void **state)
 	buf_free(&scratch);
 }
 
+static int n_reads;
+
+static int count_reads(const char *call)
+{
+	n_reads += strcmp(call, "pread") == 0;
+	return 0;
+}
+
+static void assert_in_order(struct txn *t, size_t i, size_t len, struct txn_window *w)
+{
+	struct slice data = { NULL, 0 };
+	struct err e = ERR_INIT;
+
+	assert_int_equal(txn_data_in_order(t, &t->recs[i], w, &data, &e), OK);
+	assert_int_equal(data.len, len);
+	for (size_t k = 0; k < len; k++)
+		if (data.data[k] != 'a' + t->recs[i].oid % 26)
+			fail_msg("record %zu differs at %zu", i, k);
+}
+
+/* Small records are read many at a time; large ones, and others than the next, too. */
+static void test_in_order(void **state)
+{
+	enum { SMALL = 500, LARGE = 100000, N = 20000 };
+	struct txn *t = txn_new();
+	struct txn_window w = { BUF_INIT(0), 0 };
+
+	for (uint64_t i = 0; i < N; i++)
+		assert_int_equal(add(t, i, i % 1000 ? SMALL : LARGE), OK);
+	assert_true(txn_spilled(t) && t->data.len > 0);
+	n_reads = 0;
+	os_fault_hook = count_reads;
+	for (size_t i = 0; i < N; i++)
+		assert_in_order(t, i, i % 1000 ? SMALL : LARGE, &w);
+	assert_in_range(n_reads, 1, N / 50);
+	assert_in_order(t, 1, SMALL, &w);
+	assert_in_order(t, 0, LARGE, &w);
+	os_fault_hook = NULL;
+	buf_free(&w.bytes);
+	txn_free(t);
+}
+
 /* Adding waits for no disk: who has the transaction moves its data where that may be waited for. */
 static void test_adding_does_not_spill(void **state)
 {
@@ -177,6 +219,7 @@ static void test_voted_blob(void **state)
 	assert_int_equal(txn_add_blob(t, &rec, slice_str("data"), mine, &e), OK);
 	assert_int_equal(txn_add_blob(t, &rec, slice_str("data"), votes, &e), OK);
 	t->recs[1].made_of = 1;
+	t->n_asked = 1;
 	txn_drop_voted(t);
 	assert_int_equal(t->n_recs, 1);
 	assert_int_equal(t->n_blobs, 1);
@@ -191,6 +234,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_in_memory),
 		cmocka_unit_test(test_spilled),
+		cmocka_unit_test(test_in_order),
 		cmocka_unit_test(test_adding_does_not_spill),
 		cmocka_unit_test(test_spill_fails),
 		cmocka_unit_test(test_voted),

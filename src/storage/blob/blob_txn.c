@@ -205,10 +205,14 @@ int blob_txn_attach(struct txn *t, size_t rec, const char *path, struct err *e)
 
 int blob_txn_order(struct txn *t, struct err *e)
 {
-	struct txn_rec **with = mem_zalloc(t->n_blobs + 1, sizeof(*with));
-	struct txn_rec *recs = mem_zalloc(t->n_recs + 1, sizeof(*recs));
+	struct txn_rec **with;
+	struct txn_rec *recs;
 	size_t n = 0;
 
+	if (t->n_blobs == 0)
+		return OK;
+	with = mem_zalloc(t->n_blobs, sizeof(*with));
+	recs = mem_zalloc(t->n_recs, sizeof(*recs));
 	if (!with || !recs) {
 		mem_free(with);
 		mem_free(recs);
@@ -227,6 +231,6 @@ int blob_txn_order(struct txn *t, struct err *e)
 	mem_free(with);
 	mem_free(t->recs);
 	t->recs = recs;
-	t->recs_room = t->n_recs + 1;
+	t->recs_room = t->n_recs;
 	return OK;
 }

@@ -42,13 +42,13 @@ struct log_writer {
 	/* the writer's own */
 	struct batch appended; /* synced, its first status still 'c' */
 	struct batch filling;
-	uint64_t last_tid;  /* of what is in the file */
-	uint64_t file_end;  /* where whole transactions end, published or not */
-	uint64_t dirty_end; /* highest offset that may have been written */
-	uint64_t flushed;   /* offset of out's first byte */
-	bool write_failed;  /* of the batch being filled */
-	struct buf out;     /* appended bytes that are not written yet */
-	struct buf scratch; /* a record's data from a temporary file */
+	uint64_t last_tid;         /* of what is in the file */
+	uint64_t file_end;         /* where whole transactions end, published or not */
+	uint64_t dirty_end;        /* highest offset that may have been written */
+	uint64_t flushed;          /* offset of out's first byte */
+	bool write_failed;         /* of the batch being filled */
+	struct buf out;            /* appended bytes that are not written yet */
+	struct txn_window spilled; /* of the transaction that is being appended */
 };
 
 static void say(struct log_writer *w, int level, const char *what, const struct err *e)
@@ -164,7 +164,7 @@ static int put_record(struct log_writer *w, const struct txn *t, const struct tx
 
 	put_be64(back, rec->back_off);
 	if (rec->has_data && rec->back_off == 0) {
-		rc = txn_data(t, rec, &w->scratch, &data, e);
+		rc = txn_data_in_order(t, rec, &w->spilled, &data, e);
 		h.plen = data.len;
 	}
 	if (rc != OK)
@@ -185,6 +185,7 @@ static int put_txn(struct log_writer *w, const struct txn *t, uint64_t tlen, str
 	uint8_t status = w->filling.n == 0 ? 'c' : t->status;
 	int rc = put_header(w, t, tlen, status);
 
+	buf_reset(&w->spilled.bytes);
 	if (rc != OK)
 		return err_set(e, rc, "no memory to write a transaction");
 	for (size_t i = 0; rc == OK && i < t->n_recs; i++)
@@ -316,6 +317,7 @@ static void publish_batch(struct log_writer *w, struct batch *b)
 		en->pub->tid = en->txn->tid;
 		en->pub->size_bytes = en->end;
 		en->pub->length = index_count(w->env.data->index);
+		pubchain_prepare(w->env.pubs, en->pub);
 		pubchain_append(w->env.pubs, en->pub);
 	}
 	/* What a loop is told of a transaction finds all of the batch: one turn of the loop takes it. */
@@ -473,7 +475,7 @@ static bool fill_batch(struct log_writer *w)
 		t = next;
 	}
 	give_back(w, t);
-	buf_shrink(&w->scratch, 2 * WRITE_CHUNK);
+	buf_shrink(&w->spilled.bytes, 2 * WRITE_CHUNK);
 	if (!w->write_failed && w->filling.n == 0)
 		cut(w);
 	else if (w->write_failed || flush(w, &e) != OK)
@@ -623,7 +625,7 @@ void log_writer_free(struct log_writer *w)
 	mem_free(w->appended.entries);
 	mem_free(w->filling.entries);
 	buf_free(&w->out);
-	buf_free(&w->scratch);
+	buf_free(&w->spilled.bytes);
 	mem_free(w);
 }
 
