@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,4 +234,9 @@ int os_sync_dir_of(const char *path, struct err *e)
 		rc = os_fsync(fd, e);
 	os_close(fd);
 	return rc;
+}
+
+void os_give_way(void)
+{
+	sched_yield();
 }

@@ -43,6 +43,9 @@ MUST_CHECK int os_mkdir(const char *path, struct err *e);
 /** A second name for a file. ERR_UNSUPPORTED where the file system has none, or no more for this file. */
 MUST_CHECK int os_link(const char *from, const char *to, struct err *e);
 MUST_CHECK int os_fchmod(int fd, mode_t mode, struct err *e);
+/** To be called now and then by a thread that has much to do, while it holds no lock: it gives way to those that wait for
+ * its processor, as event loops do whose clients wait for an answer. */
+void os_give_way(void);
 /** Sync the folder that holds @path, so that a rename or a new file there is durable. */
 MUST_CHECK int os_sync_dir_of(const char *path, struct err *e);
 

@@ -54,12 +54,23 @@ static int by_oid(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* New objects come in their order: most transactions of many are sorted. */
+static void sort(struct cq_lock *locks, size_t n)
+{
+	size_t i = 1;
+
+	while (i < n && locks[i - 1].oid <= locks[i].oid)
+		i++;
+	if (i < n)
+		qsort(locks, n, sizeof(locks[0]), by_oid);
+}
+
 /* One lock an object; written wins over checked. */
 static void merge_duplicates(struct cq_entry *en)
 {
 	size_t used = 0;
 
-	qsort(en->locks, en->n_locks, sizeof(en->locks[0]), by_oid);
+	sort(en->locks, en->n_locks);
 	for (size_t i = 0; i < en->n_locks; i++) {
 		if (used && en->locks[used - 1].oid == en->locks[i].oid)
 			en->locks[used - 1].exclusive |= en->locks[i].exclusive;

@@ -16,7 +16,10 @@ enum {
 	MUCH_DATA = 128 << 10,
 };
 
-enum { WINDOW_BYTES = 64 << 10 }; /* read at once from the temporary file */
+enum {
+	WINDOW_BYTES = 64 << 10, /* read at once from the temporary file */
+	SPILL_BYTES = 256 << 10, /* written at once into it */
+};
 
 struct txn *txn_new(void)
 {
@@ -97,8 +100,13 @@ int txn_spill(struct txn *t, struct err *e)
 {
 	int rc = t->spill_fd < 0 ? open_spill(t, e) : OK;
 
-	if (rc == OK)
-		rc = os_pwrite(t->spill_fd, t->data.data, t->data.len, t->data_spilled, e);
+	for (size_t at = 0; rc == OK && at < t->data.len; at += SPILL_BYTES) {
+		size_t rest = t->data.len - at;
+
+		rc = os_pwrite(t->spill_fd, t->data.data + at,
+			rest < SPILL_BYTES ? rest : SPILL_BYTES, t->data_spilled + at, e);
+		os_give_way();
+	}
 	if (rc != OK) {
 		err_wrap(e, "temporary file of a large transaction");
 		return rc;

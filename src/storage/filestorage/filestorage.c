@@ -323,6 +323,7 @@ static int start_thread(struct filestorage *fs, struct err *e)
 	errnum = pthread_create(&fs->thread, NULL, run_writer, fs);
 	if (errnum)
 		return err_sys(e, errnum, "cannot start the log writer");
+	pthread_setname_np(fs->thread, "log writer");
 	fs->has_thread = true;
 	return OK;
 }

@@ -3,10 +3,12 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/os.h"
 #include "storage/filestorage/fs_vote.h"
 
 enum {
 	VOTE_INLINE = 256,       /* records; larger votes run on the pool */
+	RECORDS_A_GO = 256,      /* there; then loops have their turn */
 	RESERVE_AHEAD = 4 << 20, /* bytes: most votes find their space reserved already */
 };
 
@@ -174,6 +176,8 @@ static int check_records(struct fs_voting *w)
 			rc = fs_undo(w, i);
 		else if (!t->recs[i].dropped)
 			rc = check_record(w, i);
+		if (w->may_block && i % RECORDS_A_GO == RECORDS_A_GO - 1)
+			os_give_way();
 		if (rc != OK)
 			return rc;
 	}

@@ -9,12 +9,14 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/os.h"
 #include "codec/tid.h"
 #include "storage/filestorage/format.h"
 
 enum {
 	BATCH_MAX = 16 << 20, /* bytes of a batch, but for one transaction that is larger */
-	WRITE_CHUNK = 1 << 20,
+	WRITE_CHUNK = 256 << 10,
+	RECORDS_A_GO = 256, /* until other threads have their turn */
 };
 
 /* A transaction of a batch. */
@@ -61,6 +63,13 @@ static void say(struct log_writer *w, int level, const char *what, const struct 
 	w->env.log(w->env.log_ctx, level, text);
 }
 
+/* A large transaction shall not keep a processor from those who wait for an answer. */
+static void give_way(size_t n_done)
+{
+	if (n_done % RECORDS_A_GO == RECORDS_A_GO - 1)
+		os_give_way();
+}
+
 /* --- the batch in memory --- */
 
 static int flush(struct log_writer *w, struct err *e)
@@ -99,6 +108,17 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* New objects come in their order: most transactions of many are sorted. */
+static void sort(uint64_t *oids, uint32_t n)
+{
+	uint32_t i = 1;
+
+	while (i < n && oids[i - 1] <= oids[i])
+		i++;
+	if (i < n)
+		qsort(oids, n, sizeof(oids[0]), by_value);
+}
+
 /* What it wrote, each oid once; room in the index for them. */
 static int make_publication(
 	struct log_writer *w, const struct txn *t, struct publication **ret, struct err *e)
@@ -112,7 +132,7 @@ static int make_publication(
 	for (size_t i = 0; i < t->n_recs; i++)
 		if (txn_rec_is_written(&t->recs[i]))
 			p->oids[n++] = t->recs[i].oid;
-	qsort(p->oids, n, sizeof(p->oids[0]), by_value);
+	sort(p->oids, n);
 	for (uint32_t i = 0; i < n; i++)
 		if (used == 0 || p->oids[used - 1] != p->oids[i])
 			p->oids[used++] = p->oids[i];
@@ -188,9 +208,11 @@ static int put_txn(struct log_writer *w, const struct txn *t, uint64_t tlen, str
 	buf_reset(&w->spilled.bytes);
 	if (rc != OK)
 		return err_set(e, rc, "no memory to write a transaction");
-	for (size_t i = 0; rc == OK && i < t->n_recs; i++)
+	for (size_t i = 0; rc == OK && i < t->n_recs; i++) {
 		if (txn_rec_is_written(&t->recs[i]))
 			rc = put_record(w, t, &t->recs[i], start, e);
+		give_way(i);
+	}
 	if (rc != OK)
 		return rc;
 	buf_put_be64(&w->out, tlen);
@@ -301,6 +323,7 @@ static void set_index(struct log_writer *w, const struct entry *en)
 		if (!txn_rec_is_written(&t->recs[i]))
 			continue;
 		index_set(w->env.data->index, t->recs[i].oid, at);
+		give_way(i);
 		at += FS_REC_HEADER_LEN + log_writer_body_bytes(&t->recs[i]);
 	}
 }
