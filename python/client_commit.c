@@ -735,7 +735,7 @@ PyObject *client_m_tpc_abort(
 		PyErr_Clear();
 	}
 	Py_DECREF(t);
-	if (set_data(o, given[0], Py_None))
+	if (set_data(o, given[0], Py_None) || raise_interrupted())
 		return NULL;
 	Py_RETURN_NONE;
 }

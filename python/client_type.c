@@ -158,9 +158,7 @@ static PyObject *client_m_set_addresses(PyObject *self, PyObject *list)
 	return set_addresses((struct client_object *)self, list);
 }
 
-enum { WAIT_SLICE_MS = 200 };
-
-/* Wait until connected; signals are handled meanwhile. */
+/* Wait until connected. */
 static PyObject *client_m_wait(PyObject *self, PyObject *timeout)
 {
 	struct client_object *o = (struct client_object *)self;
@@ -170,19 +168,13 @@ static PyObject *client_m_wait(PyObject *self, PyObject *timeout)
 	struct client *c = client_use(o);
 	if (!c)
 		return NULL;
-	uint32_t left = milliseconds(s);
+	uint32_t ms = milliseconds(s);
 	struct err e = ERR_INIT;
 	int rc;
-	do {
-		uint32_t slice = left > WAIT_SLICE_MS ? WAIT_SLICE_MS : left ? left : 1;
-		Py_BEGIN_ALLOW_THREADS
-		rc = client_wait(c, slice, &e);
-		Py_END_ALLOW_THREADS
-		left -= slice < left ? slice : left;
-	} while (rc == ERR_TIMEOUT && left > 0 && !PyErr_CheckSignals());
+	Py_BEGIN_ALLOW_THREADS
+	rc = client_wait(c, ms ? ms : 1, &e);
+	Py_END_ALLOW_THREADS
 	client_used(o);
-	if (PyErr_Occurred())
-		return NULL;
 	if (rc)
 		return raise_err(o->st, &e);
 	Py_RETURN_NONE;

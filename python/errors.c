@@ -76,8 +76,37 @@ static int errno_of(int code)
 	}
 }
 
+static __thread struct {
+	PyObject *type, *value, *traceback;
+} kept;
+
+bool signals_interrupt(void)
+{
+	PyGILState_STATE gil = PyGILState_Ensure();
+	bool yes = PyErr_CheckSignals() != 0;
+	if (yes) { /* what nobody has taken is replaced */
+		Py_CLEAR(kept.type);
+		Py_CLEAR(kept.value);
+		Py_CLEAR(kept.traceback);
+		PyErr_Fetch(&kept.type, &kept.value, &kept.traceback);
+	}
+	PyGILState_Release(gil);
+	return yes;
+}
+
+bool raise_interrupted(void)
+{
+	if (!kept.type)
+		return false;
+	PyErr_Restore(kept.type, kept.value, kept.traceback);
+	kept.type = kept.value = kept.traceback = NULL;
+	return true;
+}
+
 PyObject *raise_err(struct state *st, const struct err *e)
 {
+	if (e->code == ERR_INTERRUPTED && raise_interrupted())
+		return NULL;
 	PyObject *class = e->code < 0 && e->code > -ERRORS_MAX ? st->errors[-e->code] : NULL;
 	if (!class)
 		return PyErr_Format(PyExc_RuntimeError, "%s: %s", err_name(e->code), e->text);

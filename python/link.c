@@ -2,6 +2,7 @@
 #include "client_object.h"
 
 #include "base/mem.h"
+#include "errors.h"
 #include "values.h"
 
 static __thread unsigned calling;
@@ -177,6 +178,11 @@ static int dial(void *arg, const struct address *a, uint32_t timeout_ms, int *re
 	return rc;
 }
 
+static bool on_wait(void *arg)
+{
+	return signals_interrupt();
+}
+
 int link_new(struct client_object *o, PyObject *dialer, struct client_options *ret)
 {
 	struct link *link = mem_zalloc(1, sizeof(*link));
@@ -195,6 +201,7 @@ int link_new(struct client_object *o, PyObject *dialer, struct client_options *r
 		.connected = on_connected,
 		.disconnected = on_disconnected,
 		.stale_cache = on_stale_cache,
+		.interrupted = on_wait,
 		.log = on_log };
 	if (dialer != Py_None) {
 		Py_INCREF(dialer);

@@ -27,6 +27,7 @@ enum err_code {
 	ERR_STATE = -19,       /* not now: StorageTransactionError and the like */
 	ERR_UNDO = -20,        /* UndoError: a transaction that cannot be undone */
 	ERR_REMOTE = -21,      /* the server's exception, of a class that has no code here */
+	ERR_INTERRUPTED = -22, /* whoever waited does not want to wait any longer */
 };
 
 struct err {

@@ -14,10 +14,8 @@ static int ask(struct client *c, struct call *k, const char *method, const struc
 	conn_flush(conn);
 	if (k->done)
 		return OK;
-	conn_wait(conn, k);
-	if (k->rc != OK && e)
-		*e = k->err;
-	return k->rc;
+	rc = conn_wait(conn, k, e);
+	return rc == OK ? call_result(k, e) : rc;
 }
 
 int client_call(struct client *c, struct call *k, const char *method, const struct val *args,

@@ -133,6 +133,13 @@ void pending_free(struct pending *p)
 	*p = (struct pending){ .last_id = p->last_id };
 }
 
+int call_result(const struct call *k, struct err *e)
+{
+	if (k->rc != OK && e)
+		*e = k->err;
+	return k->rc;
+}
+
 static void wake(struct waiter *w)
 {
 	*w->back = w->next;

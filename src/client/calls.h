@@ -34,11 +34,17 @@ void pending_add_load(struct pending *p, struct load *l);
 struct load *pending_find_load(const struct pending *p, uint64_t oid, uint64_t tid);
 void pending_remove_load(struct pending *p, struct load *l);
 
+/** @k waits for a load no longer. */
+void load_leave(struct call *k);
+
 /** Its answer was taken, or does not come: all who wait are told, and it is freed. L; given up while a done() runs. */
 void load_finish(struct load *l);
 
 /** Nothing is in it. */
 void pending_free(struct pending *p);
+
+/** What has become of it: k->rc, with its text. */
+MUST_CHECK int call_result(const struct call *k, struct err *e);
 
 /** An answer has come or will not come: tell whoever waits. L; given up while done() runs. */
 void call_finish(struct call *k);

@@ -297,15 +297,50 @@ static struct timespec deadline(uint32_t ms)
 	return t;
 }
 
-/* Returns 0, ERR_CLOSED or ERR_TIMEOUT. L. */
+struct timespec client_moment(void)
+{
+	return deadline(CLIENT_MOMENT_MS);
+}
+
+int client_ask_interrupted(struct client *c, struct err *e)
+{
+	const struct client_events *events = &c->options.events;
+	bool yes;
+
+	if (!events->interrupted)
+		return OK;
+	pthread_mutex_unlock(&c->lock);
+	yes = events->interrupted(events->arg);
+	pthread_mutex_lock(&c->lock);
+	return yes ? err_set(e, ERR_INTERRUPTED, "interrupted") : OK;
+}
+
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
+
+int client_wait_change(struct client *c, const struct timespec *until, struct err *e)
+{
+	struct timespec moment = client_moment();
+	bool last = until && is_before(until, &moment);
+
+	if (pthread_cond_timedwait(&c->changed, &c->lock, last ? until : &moment) != ETIMEDOUT)
+		return OK;
+	return last ? err_set(e, ERR_TIMEOUT, "timed out waiting for connection")
+		    : client_ask_interrupted(c, e);
+}
+
+/* Returns 0, ERR_CLOSED, ERR_TIMEOUT or ERR_INTERRUPTED. L. */
 static int wait_operational(struct client *c, uint32_t timeout_ms, struct err *e)
 {
 	struct timespec until = deadline(timeout_ms ? timeout_ms : c->options.wait_timeout_ms);
+	int rc = OK;
 
-	while (!c->operational && !c->closing)
-		if (pthread_cond_timedwait(&c->changed, &c->lock, &until) == ETIMEDOUT &&
-			!c->operational)
-			return err_set(e, ERR_TIMEOUT, "timed out waiting for connection");
+	while (!c->operational && !c->closing && rc == OK)
+		rc = client_wait_change(c, &until, e);
+	if (rc == ERR_INTERRUPTED || (rc && !c->operational))
+		return rc;
 	return c->operational ? OK : client_not_connected(c, e);
 }
 
@@ -324,8 +359,9 @@ int client_await(struct client *c, uint32_t timeout_ms, struct err *e)
 		return rc;
 	if (!c->was_connected)
 		return client_not_connected(c, e);
-	if (wait_operational(c, timeout_ms, e) == OK)
-		return OK;
+	rc = wait_operational(c, timeout_ms, e);
+	if (rc != ERR_TIMEOUT)
+		return rc;
 	if (e)
 		e->code = ERR_CLOSED;
 	return ERR_CLOSED;

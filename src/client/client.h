@@ -49,6 +49,10 @@ struct client_events {
 	void (*disconnected)(void *arg);
 	/** The cache was too old to be verified and is dropped (ZEO.interfaces.StaleCache). */
 	void (*stale_cache)(void *arg);
+	/** Asked by a call that waits, some times a second and after a signal, on its thread with no lock held: true ends it
+	 * with ERR_INTERRUPTED, and what the server answers later is dropped. Not asked by client_txn_finish(), whose
+	 * transaction would be in doubt. NULL: never. */
+	bool (*interrupted)(void *arg);
 	/** A line for the log. @level enum log_level, @logger as in Python ("ZEO.ClientStorage"). Threads: any. */
 	void (*log)(void *arg, int level, const char *logger, const char *text);
 };
@@ -162,10 +166,12 @@ struct call {
 	struct client *client;
 	uint64_t id;
 	struct call *next;
+	struct call **back; /* of those that wait for one load; NULL: not one of them */
 	struct buf frame;
 	struct arena arena;
 	bool finished;
 	bool is_load;
+	bool to_the_end; /* is not interrupted */
 	void *waiter;
 	void *record;
 	void (*on_reply)(struct call *k); /* handles it in stream order, before done() */

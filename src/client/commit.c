@@ -80,8 +80,12 @@ static void txn_free(struct client_txn *t)
 /* The one place for a transaction. L */
 static int take_place(struct client *c, struct err *e)
 {
-	while (c->txn_open && !c->closing)
-		pthread_cond_wait(&c->changed, &c->lock);
+	int rc = OK;
+
+	while (c->txn_open && !c->closing && rc == OK)
+		rc = client_wait_change(c, NULL, e);
+	if (rc)
+		return rc;
 	if (c->closing)
 		return client_not_connected(c, e);
 	if (c->read_only_now)
@@ -302,10 +306,9 @@ static int call(struct client_txn *t, struct call *k, const char *method, bool l
 		rc = conn_ask(t->conn, k, method, &id, 1, e);
 	if (rc == OK) {
 		conn_flush(t->conn);
-		conn_wait(t->conn, k);
-		rc = k->rc;
-		if (rc != OK && e)
-			*e = k->err;
+		rc = conn_wait(t->conn, k, e);
+		if (rc == OK)
+			rc = call_result(k, e);
 	} else if (last) {
 		conn_kill(t->conn, rc, "%s() could not be sent: %s", method,
 			e ? e->text : err_name(rc));
@@ -608,7 +611,7 @@ int client_txn_finish(struct client_txn *t, void (*told)(void *arg, uint64_t tid
 
 	t->told = told;
 	t->told_arg = arg;
-	t->finish = (struct call){ .on_reply = on_finish, .arg = t };
+	t->finish = (struct call){ .on_reply = on_finish, .arg = t, .to_the_end = true };
 	rc = call(t, &t->finish, "tpc_finish", true, e);
 	note_failure(&t->finish, failure);
 	if (rc == OK)

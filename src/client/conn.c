@@ -376,14 +376,18 @@ static void read_until(struct conn *conn, struct call *k)
 
 static void wait_turn(struct conn *conn, struct call *k, struct waiter *w)
 {
+	struct timespec moment = client_moment();
+	int rc = 0;
+
 	w->next = conn->waiters;
 	w->back = &conn->waiters;
 	if (w->next)
 		w->next->back = &w->next;
 	conn->waiters = w;
 	k->waiter = w;
-	while (!k->finished && (conn->reading || conn->dead))
-		pthread_cond_wait(&w->cond, &conn->client->lock);
+	while (!k->finished && (conn->reading || conn->dead) && rc != ETIMEDOUT)
+		rc = pthread_cond_clockwait(
+			&w->cond, &conn->client->lock, CLOCK_MONOTONIC, &moment);
 	k->waiter = NULL;
 	if (w->back) {
 		*w->back = w->next;
@@ -392,19 +396,38 @@ static void wait_turn(struct conn *conn, struct call *k, struct waiter *w)
 	}
 }
 
-void conn_wait(struct conn *conn, struct call *k)
+/* Nobody waits for the answer any more. Returns false when it is just being handled. */
+static bool forget(struct conn *conn, struct call *k)
+{
+	if (k->back)
+		load_leave(k);
+	else if (pending_take(&conn->pending, k->id))
+		conn->forgotten++;
+	else
+		return k->finished;
+	return true;
+}
+
+int conn_wait(struct conn *conn, struct call *k, struct err *e)
 {
 	struct waiter w = { .cond = PTHREAD_COND_INITIALIZER };
+	bool forgotten = false;
+	int rc = OK;
 
 	conn_ref(conn);
-	while (!k->finished) {
+	while (!k->finished && !forgotten) {
 		if (!conn->reading && !conn->dead)
 			read_until(conn, k);
 		else
 			wait_turn(conn, k, &w);
+		if (!k->finished && !k->to_the_end && rc == OK)
+			rc = client_ask_interrupted(conn->client, e);
+		if (rc)
+			forgotten = forget(conn, k);
 	}
 	pthread_cond_destroy(&w.cond);
 	conn_unref(conn);
+	return rc;
 }
 
 /* --- reading --- */
@@ -439,8 +462,8 @@ static int plain_receive(struct conn *conn, bool wait, size_t *ret_n, struct err
 
 	do
 		n = recv(conn->fd, b->data + b->len, b->room - b->len, wait ? 0 : MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN)
+	while (n < 0 && errno == EINTR && !wait);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return ERR_AGAIN;
 	if (n < 0)
 		return err_set(e, ERR_IO, "reading from the server: %s", strerror(errno));
@@ -448,7 +471,8 @@ static int plain_receive(struct conn *conn, bool wait, size_t *ret_n, struct err
 	return OK;
 }
 
-static void wait_for_tls(struct conn *conn)
+/* Returns false after a moment, or a signal. */
+static bool wait_for_tls(struct conn *conn)
 {
 	struct pollfd p = { .fd = conn->fd };
 	bool in = true, out = false;
@@ -457,7 +481,7 @@ static void wait_for_tls(struct conn *conn)
 	tls_waits(conn->tls, &in, &out);
 	pthread_mutex_unlock(&conn->client->lock);
 	p.events = (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0));
-	poll(&p, 1, -1);
+	return poll(&p, 1, CLIENT_MOMENT_MS) > 0;
 }
 
 static int tls_receive(struct conn *conn, bool wait, size_t *ret_n, struct err *e)
@@ -470,9 +494,8 @@ static int tls_receive(struct conn *conn, bool wait, size_t *ret_n, struct err *
 		rc = conn->dead ? closed_error(conn, e)
 				: tls_read(conn->tls, b->data + b->len, b->room - b->len, ret_n, e);
 		pthread_mutex_unlock(&conn->client->lock);
-		if (rc != ERR_AGAIN || !wait)
+		if (rc != ERR_AGAIN || !wait || !wait_for_tls(conn))
 			return rc;
-		wait_for_tls(conn);
 	}
 }
 
@@ -705,10 +728,13 @@ static void on_heartbeat(uv_timer_t *h)
 
 void conn_won(struct conn *conn)
 {
+	struct timeval moment = { 0, CLIENT_MOMENT_MS * 1000 };
 	int no = 0;
 
-	if (!conn->tls)
-		ioctl(conn->fd, FIONBIO, &no); /* N4 */
+	if (!conn->tls) { /* N4 */
+		setsockopt(conn->fd, SOL_SOCKET, SO_RCVTIMEO, &moment, sizeof(moment));
+		ioctl(conn->fd, FIONBIO, &no);
+	}
 	uv_timer_start(&conn->heartbeat, on_heartbeat, conn->client->options.heartbeat_ms,
 		conn->client->options.heartbeat_ms);
 }

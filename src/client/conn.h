@@ -3,7 +3,8 @@
  *  N1  One thread at a time has the reader role. It handles every message in stream order and without the lock.
  *  N2  Who leaves the role hands it to a thread that waits, or sees to it that the I/O thread reads.
  *  N3  When a connection is dead the reader leaves; the I/O thread then ends what is pending, in conn_end().
- *  N4  The socket blocks, unless there is TLS on it; only the reader's recv() of a thread that waits does. */
+ *  N4  The socket blocks, unless there is TLS on it; only the reader's recv() of a thread that waits does, for a moment at a time.
+ *  N5  A thread that waits asks after each moment and signal, without role and lock, whether it is to go on. */
 #ifndef CLIENT_CONN_H
 #define CLIENT_CONN_H
 
@@ -56,6 +57,7 @@ struct conn {
 	struct waiter *waiters; /* those who do not read */
 	unsigned waiting;       /* threads that wait, the reading one included */
 	struct pending pending;
+	unsigned forgotten; /* answers that nobody wants any more */
 	struct buf out;
 	size_t out_start;
 	bool blocked; /* the socket takes no more: the I/O thread sends the rest */
@@ -114,8 +116,8 @@ MUST_CHECK int conn_ask(struct conn *conn, struct call *k, const char *method,
 void conn_watch(struct conn *conn);
 /** The calling thread reads: a callback runs on it. L. */
 bool conn_is_reader(const struct conn *conn);
-/** Wait for the answer. L; given up meanwhile. */
-void conn_wait(struct conn *conn, struct call *k);
+/** Wait for the answer. L; given up meanwhile. Returns 0 and it is there, or ERR_INTERRUPTED and @k is nowhere any more. */
+MUST_CHECK int conn_wait(struct conn *conn, struct call *k, struct err *e);
 
 /* ---- reading ---- */
 

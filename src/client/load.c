@@ -149,6 +149,15 @@ static void take_record(struct load *l)
 		cache_store(k->client->cache, l->oid, r->serial, r->end_tid, data);
 }
 
+void load_leave(struct call *k)
+{
+	*k->back = k->next;
+	if (k->next)
+		k->next->back = k->back;
+	k->next = NULL;
+	k->back = NULL;
+}
+
 /* To each of those who wait. L. */
 static void share(struct load *l)
 {
@@ -156,8 +165,7 @@ static void share(struct load *l)
 	struct call *k;
 
 	while ((k = l->waiting)) {
-		l->waiting = k->next;
-		k->next = NULL;
+		load_leave(k);
 		k->rc = l->call.rc;
 		if (k->rc != OK)
 			k->err = l->call.err;
@@ -254,6 +262,9 @@ static int join(
 		return rc;
 	k->client = conn->client;
 	k->next = l->waiting;
+	k->back = &l->waiting;
+	if (k->next)
+		k->next->back = &k->next;
 	l->waiting = k;
 	if (k->done)
 		conn_watch(conn);
@@ -270,12 +281,9 @@ static int load_from_server(
 
 	if (rc == OK)
 		rc = join(c->conn, k, oid, tid, true, e);
-	if (rc != OK)
-		return rc;
-	conn_wait(c->conn, k);
-	if (k->rc != OK && e)
-		*e = k->err;
-	return k->rc;
+	if (rc == OK)
+		rc = conn_wait(c->conn, k, e);
+	return rc == OK ? call_result(k, e) : rc;
 }
 
 int client_fetch_before(

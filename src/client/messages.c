@@ -76,11 +76,17 @@ static int answered(
 	struct conn *conn, uint64_t id, enum message_flag flag, struct slice content, struct err *e)
 {
 	struct client *c = conn->client;
+	bool forgotten;
 	struct call *k;
 
 	pthread_mutex_lock(&c->lock);
 	k = pending_take(&conn->pending, id);
+	forgotten = !k && conn->forgotten > 0;
+	if (forgotten)
+		conn->forgotten--;
 	pthread_mutex_unlock(&c->lock);
+	if (forgotten)
+		return OK;
 	if (!k)
 		return err_set(e, ERR_FORMAT, "the server answers what nobody has asked");
 	deliver(k, content, flag);

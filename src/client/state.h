@@ -21,6 +21,7 @@ enum {
 	CLIENT_REFUSED_MAX_MS = 9000,  /* between attempts at a server that does not take us */
 	CLIENT_PATIENCE_GROWTH = 6,    /* doublings of client_options.patience_ms at most */
 	CLIENT_FRAME_MAX = 2047 << 20, /* of a message from a server */
+	CLIENT_MOMENT_MS = 200,        /* whoever waits is asked so often whether that is to end */
 };
 
 struct client {
@@ -104,6 +105,13 @@ MUST_CHECK int client_may_wait(const struct client *c, struct err *e);
 MUST_CHECK int client_await(struct client *c, uint32_t timeout_ms, struct err *e);
 /** May @k be called now? ERR_CLOSED. L. */
 MUST_CHECK int client_may_call(const struct client *c, const struct call *k, struct err *e);
+/** Wait for client.changed, until @until (CLOCK_MONOTONIC; NULL: for ever) or a moment. L; given up meanwhile.
+ * Returns 0, ERR_TIMEOUT, or ERR_INTERRUPTED. */
+MUST_CHECK int client_wait_change(struct client *c, const struct timespec *until, struct err *e);
+/** A moment from now: for so long a wait goes on without asking whether it is interrupted. */
+struct timespec client_moment(void);
+/** L; given up meanwhile. Returns 0 or ERR_INTERRUPTED. */
+MUST_CHECK int client_ask_interrupted(struct client *c, struct err *e);
 /** ERR_CLOSED with the reason for which nothing can be called now. L. */
 int client_not_connected(const struct client *c, struct err *e);
 /** A child process must not use it: ERR_CLOSED. */

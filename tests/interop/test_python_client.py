@@ -2,7 +2,9 @@
 
 import gc
 import os
+import pathlib
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -304,6 +306,93 @@ def test_others_run_while_one_waits(client, server):
     first.tpc_finish(holder)
     thread.join(WAIT_S)
     assert [type(e) for e in result] == [ConflictError]
+
+
+WAITING = """
+import sys, threading, time
+from ZODB.Connection import TransactionMetaData
+from ZODB.utils import p64, z64
+import zc.zkzeo
+
+kind, port = sys.argv[1], int(sys.argv[2])
+storage = zc.zkzeo.ClientStorage(('127.0.0.1', port), wait_timeout=60)
+txn = TransactionMetaData()
+if kind == 'vote':
+    storage.tpc_begin(txn)
+    storage.store(p64(1), z64, b'x', '', txn)
+elif kind == 'begin':
+    storage.tpc_begin(txn)
+storage.ping()
+wait = {
+    'load': lambda: storage.loadBefore(p64(7), p64(2 ** 60)),
+    'behind another': lambda: storage.loadBefore(p64(7), p64(2 ** 60)),
+    'call': storage.ping,
+    'vote': lambda: storage.tpc_vote(txn),
+    'begin': lambda: storage.tpc_begin(TransactionMetaData()),
+    'connection': lambda: storage.loadBefore(p64(7), p64(2 ** 60)),
+}[kind]
+print('ready', flush=True)
+sys.stdin.readline()
+others = []
+if kind == 'behind another':
+    others = [threading.Thread(target=storage.history, args=(p64(0),)) for _ in range(2)]
+    for t in others:
+        t.start()
+while kind == 'connection' and storage.is_connected():
+    time.sleep(0.01)
+print('waits', flush=True)
+try:
+    wait()
+except KeyboardInterrupt:
+    print('interrupted', flush=True)
+sys.stdin.readline()
+for t in others:
+    t.join()
+if kind in ('vote', 'begin'):
+    storage.tpc_abort(txn)
+for _ in range(3):
+    assert storage.history(p64(0)), 'the same connection'
+storage.close()
+print('goes on', flush=True)
+"""
+
+
+def states(process):
+    """Of its threads, the first one first: 'S' waits in the kernel, 'T' is stopped."""
+    threads = sorted(map(int, os.listdir(f'/proc/{process.pid}/task')))
+    return [pathlib.Path(f'/proc/{process.pid}/task/{t}/stat').read_text().rpartition(')')[2].split()[0]
+            for t in threads]
+
+
+@pytest.mark.parametrize('kind', ['load', 'behind another', 'call', 'vote', 'begin', 'connection'])
+def test_an_interrupt_ends_a_wait(client, server, kind):
+    """Of a server that hangs, or is gone; what it answers later disturbs nobody."""
+    s = server(FILE)
+    commit(client(s), (p64(0), z64, b'root'))
+    process = subprocess.Popen(
+        [sys.executable, '-c', WAITING, kind, str(s.address[1])],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == 'ready\n'
+        if kind == 'connection':
+            s.kill()
+        else:
+            s.process.send_signal(signal.SIGSTOP)
+            wait_for(lambda: set(states(s.process)) == {'T'})
+        process.stdin.write('\n')
+        process.stdin.flush()
+        assert process.stdout.readline() == 'waits\n'
+        wait_for(lambda: states(process)[0] == 'S')
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == 'interrupted\n'
+        if kind == 'connection':
+            s.start()
+        else:
+            s.process.send_signal(signal.SIGCONT)
+        assert process.communicate('\n', timeout=WAIT_S)[0] == 'goes on\n'
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_many_threads(client, server):
