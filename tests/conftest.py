@@ -20,8 +20,6 @@ os.environ['PYTHONPATH'] = os.pathsep.join(
 os.environ['ZKZEO_PROGRAMS'] = str(BUILD / 'src' / 'bin')
 
 
-
-
 def _is_sanitized():
     try:
         options = json.loads((BUILD / 'meson-info' / 'intro-buildoptions.json').read_text())
@@ -31,7 +29,7 @@ def _is_sanitized():
 
 
 SANITIZED = _is_sanitized()
-PRELOADED = 'libasan' in os.environ.get('LD_PRELOAD', '')
+PRELOADED = 'san.so' in os.environ.get('LD_PRELOAD', '')
 LOADS_THE_EXTENSION = re.compile(r'^\s*(import zc\.zk|from zc\.zk)', re.M)
 MANY_THAT_LOAD_IT = re.compile(r'^\s*from zeo_package import client$', re.M)
 
@@ -39,7 +37,7 @@ MANY_THAT_LOAD_IT = re.compile(r'^\s*from zeo_package import client$', re.M)
 def pytest_ignore_collect(collection_path):
     """A sanitizer's runtime has to come first in a process: Python cannot load what needs it.
 
-    Where it does, which scripts/run-tests sees to for the address sanitizer, that is what is run.
+    Where it does, which scripts/run-tests sees to, that is what is run.
     """
     if SANITIZED and collection_path.suffix == '.py' and collection_path.name != 'conftest.py':
         text = collection_path.read_text()

@@ -178,10 +178,10 @@ int client_open(const struct client_options *o, const struct address *addresses,
 		return rc;
 	}
 	fork_watch(c);
+	*ret = c; /* before the first callback */
 	pthread_mutex_lock(&c->lock);
 	client_kick(c);
 	pthread_mutex_unlock(&c->lock);
-	*ret = c;
 	return OK;
 }
 

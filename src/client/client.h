@@ -93,6 +93,7 @@ struct client_options {
 /**
  * Start: an I/O thread's client that connects in the background.
  * @addresses  may be empty: client_set_addresses() later
+ * @ret        is set before the first callback
  * Returns 0; ERR_BUSY: the cache file is in use by another process; ERR_INVAL, ERR_IO, ERR_NOMEM.
  */
 MUST_CHECK int client_open(const struct client_options *o, const struct address *addresses,

@@ -92,7 +92,7 @@ def test_kill_while_all_is_done(server, tmp_path):
     assert s.stop() == 0
     for kind in 'commit', 'undo', 'blob':
         assert sum(c.done[kind] for c in clients) > MIXED_ROUNDS, kind
-    assert packer.packs > MIXED_ROUNDS
+    assert packer.packs > MIXED_ROUNDS / 4
     assert fstest(tmp_path / 'Data.fs') == []
     blobs = [f for f in files(tmp_path / 'blobs') if f != '.layout']
     current = [c for c in clients if c.content is not None]

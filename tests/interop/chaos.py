@@ -7,6 +7,7 @@ of Chaos; the seed decides their order and their moments.
 import bisect
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import random
@@ -33,6 +34,7 @@ GROUPS = 12
 GROUP_SIZE = 4
 RAW_OBJECTS = 40
 READY_S = 60
+SANITIZER = json.loads(os.environ.get('ZKZEO_SANITIZER', '{}'))  # with which the extension can be loaded
 NOTHING = 'nothing that concerns a client'
 
 CONFIGURATION = """\
@@ -142,7 +144,8 @@ class ClientProcess:
             self.process = subprocess.Popen(
                 [sys.executable, HERE / 'chaos_client.py', '--name', f'{self.name}.{len(self.lives)}',
                  *map(str, self.arguments)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out, text=True)
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out, text=True,
+                env={**os.environ, **SANITIZER})
 
     def wait_started(self):
         self.expect('started')

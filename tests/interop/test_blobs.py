@@ -192,8 +192,8 @@ def test_abort(server, storage, tmp_path, shared, voted):
         assert temporaries(tmp_path) != []
     client.tpc_abort(t)
     client.sync()
-    wait_until('no file is left', lambda: not temporaries(tmp_path))
-    assert [p for p in (tmp_path / 'blobs').rglob('*.tmp*')] == []
+    wait_until('no file is left',
+               lambda: not temporaries(tmp_path) and not [*(tmp_path / 'blobs').rglob('*.tmp*')])
     assert files(tmp_path / 'blobs') == []
 
 

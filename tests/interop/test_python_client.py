@@ -28,6 +28,8 @@ MAPPING = '<zeo>\naddress {address}\n</zeo>\n<mappingstorage>\n</mappingstorage>
 FILE = '<zeo>\naddress {address}\n</zeo>\n<filestorage>\npath {dir}/Data.fs\n</filestorage>\n'
 BLOBS = FILE.replace('Data.fs\n', 'Data.fs\nblob-dir {dir}/blobs\n')
 WAIT_S = 30
+NO_FORK = pytest.mark.skipif('libtsan' in os.environ.get('LD_PRELOAD', ''),
+                              reason='the thread sanitizer knows no threads after a fork')
 
 
 @pytest.fixture
@@ -521,6 +523,7 @@ print('good')
 '''
 
 
+@NO_FORK
 def test_fork(server):
     """T31"""
     process = server(MAPPING)
@@ -595,6 +598,7 @@ print('good')
 '''
 
 
+@NO_FORK
 def test_children_that_exit(server, tmp_path):
     """T31: while there is a transaction, a thread that cleans, and one that waits for the server."""
     process = server(BLOBS)

@@ -875,6 +875,8 @@ def test_end_of_a_process(ensemble, zk):
     assert ensemble.children('/fooservice/providers') == []
 
 
+@pytest.mark.skipif('libtsan' in os.environ.get('LD_PRELOAD', ''),
+                    reason='the thread sanitizer knows no threads after a fork')
 def test_child_process(ensemble, zk):
     """T31"""
     zk.register('/fooservice/providers', 'h:1')
