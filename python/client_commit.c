@@ -201,19 +201,27 @@ static int give_data(PyObject *txn)
 	return r ? 0 : -1;
 }
 
+static int set_first_data(struct client_object *o, PyObject *txn, PyObject *data)
+{
+	if (set_data(o, txn, data) == 0)
+		return 0;
+	if (!PyErr_ExceptionMatches(PyExc_AttributeError))
+		return -1;
+	PyErr_Clear();
+	return give_data(txn) ? -1 : set_data(o, txn, data);
+}
+
+/* Only one that is open here has begun: others are not asked, which would raise a KeyError in each of them. */
 static int check_not_begun(struct client_object *o, PyObject *txn)
 {
-	PyObject *data = data_of(o, txn);
-	if (!data) {
-		if (!PyErr_Occurred())
-			return 0;
+	PyObject *data = o->txn ? data_of(o, txn) : NULL;
+	if (!data && PyErr_Occurred()) {
 		if (!PyErr_ExceptionMatches(PyExc_AttributeError))
 			return -1;
 		PyErr_Clear();
-		return give_data(txn);
 	}
-	bool begun = data != Py_None;
-	Py_DECREF(data);
+	bool begun = data && data != Py_None;
+	Py_XDECREF(data);
 	if (begun)
 		raise_with(o, ERR_STATE,
 			Py_BuildValue("(s)", "Duplicate tpc_begin calls for same transaction"));
@@ -320,7 +328,7 @@ PyObject *client_m_tpc_begin(
 		return NULL;
 	int rc = begin_now(o, t, given[0], tid, status);
 	if (rc == 0)
-		rc = set_data(o, given[0], (PyObject *)t);
+		rc = set_first_data(o, given[0], (PyObject *)t);
 	Py_DECREF(t);
 	if (rc)
 		return NULL;
