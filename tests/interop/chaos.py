@@ -7,7 +7,6 @@ of Chaos; the seed decides their order and their moments.
 import bisect
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import random
@@ -23,6 +22,7 @@ import transaction
 import ZODB
 from chaos_check import SET_UP, Client
 from persistent.mapping import PersistentMapping
+from sanitized import ENVIRONMENT
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage import FileStorage
 from zk import read_session, wait_for
@@ -34,7 +34,6 @@ GROUPS = 12
 GROUP_SIZE = 4
 RAW_OBJECTS = 40
 READY_S = 60
-SANITIZER = json.loads(os.environ.get('ZKZEO_SANITIZER', '{}'))  # with which the extension can be loaded
 NOTHING = 'nothing that concerns a client'
 
 CONFIGURATION = """\
@@ -145,7 +144,7 @@ class ClientProcess:
                 [sys.executable, HERE / 'chaos_client.py', '--name', f'{self.name}.{len(self.lives)}',
                  *map(str, self.arguments)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=out, text=True,
-                env={**os.environ, **SANITIZER})
+                env=ENVIRONMENT)
 
     def wait_started(self):
         self.expect('started')

@@ -3,10 +3,13 @@
 import os
 import subprocess
 
+from sanitized import ENVIRONMENT
+
 
 def test_demo(root, build, programs):
     run = subprocess.run(
-        [root / 'scripts' / 'demo', build], capture_output=True, text=True, timeout=110)
+        [root / 'scripts' / 'demo', build], capture_output=True, text=True, timeout=110,
+        env=ENVIRONMENT)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "read back: {'ada': {'born': 1815}, 'grace': {'born': 1906}}" in run.stdout
     tree = run.stdout.partition('* zkzeo tree')[2].partition('* stopping')[0]

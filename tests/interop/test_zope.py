@@ -10,6 +10,7 @@ import subprocess
 import urllib.parse
 
 import pytest
+from sanitized import ENVIRONMENT
 from zk import ensemble, wait_for  # noqa: F401
 
 PATH = '/databases/zope'
@@ -71,7 +72,7 @@ class Zope:
         with open(self.output, 'ab') as out:
             self.process = subprocess.Popen(
                 [self.program, self.folder / 'etc' / 'zope.ini'],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=ENVIRONMENT)
         wait_for('Zope answers', self.answers, START_S)
 
     def answers(self):
