@@ -279,6 +279,7 @@ void blobs_close(struct blobs *b)
 		return;
 	blobs_stop_cleaner(b);
 	blob_dir_close(b->dir);
+	blobs_end_unwanted(b);
 	if (b->owner == getpid()) { /* else threads of the parent's wait on these */
 		pthread_mutex_destroy(&b->lock);
 		pthread_cond_destroy(&b->changed);

@@ -23,8 +23,16 @@ struct download {
 	uint64_t size;
 	bool busy; /* a chunk is being written */
 	bool complete;
+	bool given_up; /* before the answer came */
 	int rc;
 	struct err err;
+};
+
+/* A blob that somebody has given up waiting for, and that the server still sends. */
+struct unwanted {
+	struct unwanted *next;
+	uint64_t oid, serial;
+	uint64_t generation; /* of the client */
 };
 
 /* A folder that a thread of this process has locked. */
@@ -51,6 +59,7 @@ struct blobs {
 	/* under the lock */
 	struct held *held;
 	struct download *downloads;
+	struct unwanted *unwanted;
 	struct {
 		uint64_t oid, serial, at_ms;
 	} shown[BLOBS_SHOWN];
@@ -79,6 +88,7 @@ void blobs_unlock_folder(struct blobs *b, struct folder_lock *l);
 /** Ask the server for a blob, into the file @path; its folder is locked. */
 MUST_CHECK int blobs_download(
 	struct blobs *b, uint64_t oid, uint64_t serial, const char *path, struct err *e);
+void blobs_end_unwanted(struct blobs *b);
 /** client_set_push(): what the server sends. */
 void blobs_receive(void *arg, struct slice name, const struct val *args, uint32_t n_args);
 

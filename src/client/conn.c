@@ -22,6 +22,7 @@ enum {
 	IN_ROOM = 64 << 10,
 	KEEP_MAX = 1 << 20, /* what a buffer keeps when it is empty */
 	TURN_READS = 16,    /* until the loop sees to others */
+	ASK_READS = 64,     /* until a thread that waits asks whether it is to go on */
 	TICK_MS = 10,       /* after so long without readers the I/O thread reads */
 	ARENA_MAX = 512 << 20,
 };
@@ -343,10 +344,9 @@ void conn_watch(struct conn *conn)
 
 /* --- the reader role --- */
 
-void conn_leave(struct conn *conn)
+/* Nobody has it. */
+static void hand_on(struct conn *conn)
 {
-	conn->reading = false;
-	conn->leaves++;
 	if (conn->dead) {
 		client_kick(conn->client);
 	} else if (conn->waiters) {
@@ -357,19 +357,26 @@ void conn_leave(struct conn *conn)
 	}
 }
 
+void conn_leave(struct conn *conn)
+{
+	conn->reading = false;
+	conn->leaves++;
+	hand_on(conn);
+}
+
+/* Or until much else has come, or nothing for a moment: whoever waits is then asked whether that is to end. */
 static void read_until(struct conn *conn, struct call *k)
 {
 	struct client *c = conn->client;
-	int rc;
+	int rc = OK;
 
 	conn->reading = true;
 	conn->reader = pthread_self();
 	pthread_mutex_unlock(&c->lock);
 	if (c->cache) /* while the server is at it */
 		cache_prepare(c->cache);
-	do
+	for (unsigned n = 0; rc == OK && !k->finished && n < ASK_READS; n++)
 		rc = conn_read(conn, true);
-	while (rc == OK && !k->finished);
 	pthread_mutex_lock(&c->lock);
 	conn_leave(conn);
 }
@@ -426,6 +433,8 @@ int conn_wait(struct conn *conn, struct call *k, struct err *e)
 			forgotten = forget(conn, k);
 	}
 	pthread_cond_destroy(&w.cond);
+	if (rc && !conn->reading) /* the role may just have been handed to this thread: N2 */
+		hand_on(conn);
 	conn_unref(conn);
 	return rc;
 }

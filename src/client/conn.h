@@ -4,7 +4,8 @@
  *  N2  Who leaves the role hands it to a thread that waits, or sees to it that the I/O thread reads.
  *  N3  When a connection is dead the reader leaves; the I/O thread then ends what is pending, in conn_end().
  *  N4  The socket blocks, unless there is TLS on it; only the reader's recv() of a thread that waits does, for a moment at a time.
- *  N5  A thread that waits asks after each moment and signal, without role and lock, whether it is to go on. */
+ *  N5  A thread that waits asks after each moment and signal, and now and then when much else comes, without role and lock, whether it
+ *      is to go on. */
 #ifndef CLIENT_CONN_H
 #define CLIENT_CONN_H
 
