@@ -48,14 +48,27 @@ static PyObject *begin(struct link *link, PyGILState_STATE *ret)
 	return link->ref ? strong(link->ref) : NULL;
 }
 
-/* @result of what was called, taken over. Nobody can be told of an exception but sys.unraisablehook. */
+/* Nobody can be told of the exception that is set but sys.unraisablehook. True: it is Ctrl-C, which came while this thread
+ * was in the callback by chance. */
+static bool failed(PyObject *o)
+{
+	if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+		PyErr_Clear();
+		return true;
+	}
+	PyErr_WriteUnraisable(o);
+	return false;
+}
+
+/* @result of what was called, taken over. */
 static void end(PyObject *o, PyObject *result, PyGILState_STATE gil)
 {
-	if (o && !result)
-		PyErr_WriteUnraisable(o);
+	bool interrupted = o && !result && failed(o);
 	Py_XDECREF(result);
 	Py_XDECREF(o);
 	link_call_ends(gil);
+	if (interrupted)
+		PyErr_SetInterrupt(); /* for the call that reads, or what follows it */
 }
 
 static void tell(void *arg, const char *method)
@@ -92,14 +105,17 @@ static void on_invalidate(void *arg, uint64_t tid, const uint64_t *oids, size_t 
 {
 	PyGILState_STATE gil;
 	PyObject *result = NULL, *o = begin(arg, &gil);
+	bool interrupted = false;
 	if (o)
 		result = invalidate(o, tid, oids, n);
 	if (o && !result) {
 		/* The tid moves on all the same: what the database did not take in, it must not go on showing. */
-		PyErr_WriteUnraisable(o);
+		interrupted = failed(o);
 		result = PyObject_CallMethod(o, "invalidateCache", NULL);
 	}
 	end(o, result, gil);
+	if (interrupted)
+		PyErr_SetInterrupt();
 }
 
 static void on_invalidate_all(void *arg)

@@ -397,6 +397,45 @@ def test_an_interrupt_ends_a_wait(client, server, kind):
         process.wait()
 
 
+def test_an_interrupt_in_a_callback(client, server):
+    """Who calls hears of it, and not only sys.unraisablehook."""
+    process = server(FILE)
+    storage, writer = client(process), client(process)
+    commit(writer, (p64(0), z64, b'root'))
+    interrupted, forgotten = threading.Event(), []
+
+    class Database:
+        transform_record_data = untransform_record_data = staticmethod(lambda data: data)
+
+        def invalidate(self, tid, oids, version=''):
+            if threading.current_thread() is threading.main_thread() and not interrupted.is_set():
+                interrupted.set()
+                signal.raise_signal(signal.SIGINT)
+
+        def invalidateCache(self):
+            forgotten.append(True)
+
+    def write():
+        while not interrupted.is_set() and not stop.is_set():
+            commit(writer, (p64(0), writer.load(p64(0))[1], b'root'))
+
+    stop = threading.Event()
+    storage.registerDB(Database())
+    before = len(forgotten)
+    thread = threading.Thread(target=write)
+    thread.start()
+    deadline = time.monotonic() + WAIT_S
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            while time.monotonic() < deadline:
+                storage.ping()
+    finally:
+        stop.set()
+        thread.join()
+    assert len(forgotten) > before, 'what was not taken in is not shown'
+    storage.ping()
+
+
 def test_many_threads(client, server):
     process = server(FILE)
     storage, writer = client(process, cache_size=1 << 20), client(process)
