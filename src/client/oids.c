@@ -76,7 +76,9 @@ static bool next_oid(struct client *c, uint64_t *ret)
 
 		if (was_given(c, oid))
 			continue;
-		*ret = c->last_oid = oid;
+		*ret = oid;
+		if (oid > c->last_oid)
+			c->last_oid = oid;
 		return true;
 	}
 	return false;

@@ -56,7 +56,7 @@ struct client {
 	enum encoding info_encoding;
 	uint64_t *oids; /* handed out in advance */
 	size_t n_oids;
-	uint64_t last_oid; /* given to the owner */
+	uint64_t last_oid; /* the highest that was given to the owner */
 	void (*push)(void *arg, struct slice name, const struct val *args, uint32_t n_args);
 	void *push_arg;
 	void (*seek)(void *arg);
