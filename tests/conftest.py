@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import sys
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get('ZKZEO_BUILD', ROOT / 'build')).resolve()
 
+# a shell's background jobs ignore it, and so would all that tests start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # the package zc.zkzeo as it was built, here and in the processes that tests start
 PACKAGE = str(BUILD / 'python')
 sys.path.insert(0, PACKAGE)
