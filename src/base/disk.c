@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "base/os.h"
 
+enum { MUCH = 128 << 10 }; /* bytes that take a disk longer to write than to begin with */
+
 struct real_file {
 	struct disk_file base;
 	int fd;
@@ -92,6 +94,8 @@ static int real_pwrite(struct disk_file *f, const void *p, size_t n, uint64_t of
 		file_map_seen(r->map, off, n);
 		raise_size(r, off + n);
 	}
+	if (rc == OK && n >= MUCH)
+		os_begin_sync(r->fd, off, n);
 	return rc;
 }
 

@@ -138,6 +138,11 @@ int os_pwrite_dsync(int fd, const void *p, size_t n, uint64_t off, struct err *e
 	return pwrite_all("pwrite_dsync", fd, p, n, off, RWF_DSYNC, e);
 }
 
+void os_begin_sync(int fd, uint64_t off, uint64_t n)
+{
+	(void)sync_file_range(fd, (off_t)off, (off_t)n, SYNC_FILE_RANGE_WRITE);
+}
+
 int os_fdatasync(int fd, struct err *e)
 {
 	if (!allowed("fdatasync") || fdatasync(fd) != 0)

@@ -27,6 +27,8 @@ MUST_CHECK int os_pread_nowait(
 MUST_CHECK int os_pwrite(int fd, const void *p, size_t n, uint64_t off, struct err *e);
 /** As os_pwrite(), durable on return (pwritev2 with RWF_DSYNC). */
 MUST_CHECK int os_pwrite_dsync(int fd, const void *p, size_t n, uint64_t off, struct err *e);
+/** Let these bytes begin their way to the disk, so that os_fdatasync() has less to wait for: that tells what came of it. */
+void os_begin_sync(int fd, uint64_t off, uint64_t n);
 /** A failure is final: never sync again and believe it (R6). */
 MUST_CHECK int os_fdatasync(int fd, struct err *e);
 MUST_CHECK int os_fsync(int fd, struct err *e);

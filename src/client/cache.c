@@ -210,14 +210,27 @@ void cache_store(
 		cache_file_drop(c->file, rec.pos);
 }
 
-void cache_prepare(struct cache *c)
+static uint64_t least(uint64_t a, uint64_t b)
 {
-	uint64_t need = cache_file_size(c->file) / 256;
+	return a < b ? a : b;
+}
 
-	if (need > PREPARED_BYTES)
-		need = PREPARED_BYTES;
-	if (!cache_file_failed(c->file) && make_room(c, need))
+void cache_prepare(struct cache *c, uint64_t bytes)
+{
+	uint64_t size = cache_file_size(c->file);
+	uint64_t need = bytes ? least(bytes, size / 4) : least(PREPARED_BYTES, size / 256);
+
+	if (cache_file_failed(c->file) || !make_room(c, need))
+		return;
+	if (bytes)
+		cache_file_touch(c->file, need);
+	else
 		cache_file_fetch(c->file, need);
+}
+
+uint64_t cache_bytes(size_t n, uint64_t data_bytes)
+{
+	return n * (CACHE_RECORD_BYTES + sizeof(uint64_t)) + data_bytes;
 }
 
 void cache_invalidate(struct cache *c, uint64_t oid, uint64_t tid)

@@ -81,6 +81,8 @@ bool cache_file_fits(const struct cache_file *f, uint64_t need);
 bool cache_file_has_room(const struct cache_file *f, uint64_t need);
 /** Have the processor fetch the @n free bytes that the next record will take, and the record that will be evicted next. */
 void cache_file_fetch(const struct cache_file *f, uint64_t n);
+/** Write to each page of the @n free bytes that come next: one that was never written to has to be made first. */
+void cache_file_touch(struct cache_file *f, uint64_t n);
 /** Nothing is in the ring. */
 bool cache_file_is_empty(const struct cache_file *f);
 /** Let the oldest record go. *ret is what it was, size 0: there was none yet, but the next time. False: it failed. */

@@ -8,6 +8,7 @@
 enum {
 	PREFETCH = 8, /* cache lines of a record: it will be read from end to end */
 	CACHE_LINE = 64,
+	PAGE = 4096,
 };
 
 uint64_t cache_file_need(size_t len)
@@ -52,6 +53,13 @@ void cache_file_fetch(const struct cache_file *f, uint64_t n)
 	__builtin_prefetch(at(f, tail_of(f)));
 	for (uint64_t i = 0; i < (n < left ? n : left); i += CACHE_LINE)
 		__builtin_prefetch(from + i, 1);
+}
+
+void cache_file_touch(struct cache_file *f, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i += PAGE)
+		if (!cache_word_write(f, at(f, head_of(f) + i), 0))
+			return;
 }
 
 static uint32_t record_crc(const struct cache_file *f, uint64_t *words)

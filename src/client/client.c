@@ -143,6 +143,7 @@ static void free_client(struct client *c, bool forked)
 	mem_free(c->addresses);
 	mem_free(c->oids);
 	buf_free(&c->info);
+	buf_free(&c->txn_room);
 	mem_free(c);
 }
 

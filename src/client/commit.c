@@ -61,7 +61,6 @@ static void txn_free(struct client_txn *t)
 {
 	struct client *c = t->client;
 
-	written_fini(&t->written);
 	call_end(&t->vote);
 	call_end(&t->finish);
 	mem_free(t->conflicts);
@@ -70,9 +69,12 @@ static void txn_free(struct client_txn *t)
 		pthread_mutex_lock(&c->lock);
 		if (t->conn)
 			conn_unref(t->conn);
+		written_fini(&t->written, &c->txn_room);
 		c->txn_open = false;
 		pthread_cond_broadcast(&c->changed);
 		pthread_mutex_unlock(&c->lock);
+	} else {
+		written_fini(&t->written, NULL);
 	}
 	mem_free(t);
 }
@@ -139,7 +141,7 @@ int client_txn_begin(struct client *c, struct slice user, struct slice desc, con
 	conn_ref(t->conn);
 	t->generation = client_generation(c);
 	t->id = ++c->txn_ids;
-	written_init(&t->written);
+	written_init(&t->written, &c->txn_room);
 	rc = say_begin(t, user, desc, ext, tid, status, e);
 	client_leave(c);
 	if (rc == OK)
@@ -611,7 +613,12 @@ int client_txn_finish(struct client_txn *t, void (*told)(void *arg, uint64_t tid
 
 	t->told = told;
 	t->told_arg = arg;
-	t->finish = (struct call){ .on_reply = on_finish, .arg = t, .to_the_end = true };
+	t->finish = (struct call){
+		.on_reply = on_finish,
+		.arg = t,
+		.to_the_end = true,
+		.to_cache_bytes = cache_bytes(t->written.n, written_bytes(&t->written)),
+	};
 	rc = call(t, &t->finish, "tpc_finish", true, e);
 	note_failure(&t->finish, failure);
 	if (rc == OK)

@@ -374,7 +374,7 @@ static void read_until(struct conn *conn, struct call *k)
 	conn->reader = pthread_self();
 	pthread_mutex_unlock(&c->lock);
 	if (c->cache) /* while the server is at it */
-		cache_prepare(c->cache);
+		cache_prepare(c->cache, k->to_cache_bytes);
 	for (unsigned n = 0; rc == OK && !k->finished && n < ASK_READS; n++)
 		rc = conn_read(conn, true);
 	pthread_mutex_lock(&c->lock);

@@ -1,7 +1,8 @@
-/* New oids, of those that the server gives by the hundred. */
+/* New oids, of those that the server gives in advance. */
 #include <string.h>
 
 #include "base/bigendian.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "client/state.h"
 
@@ -9,6 +10,9 @@
  * process may still hold them: the owner must not get one twice. How far back that is looked for: a server with an
  * older database is not asked for oids without end. */
 enum { GIVEN_MAX = 1 << 20 };
+
+/* Who needs more within a moment is adding many objects, and asks for many. Python's server answers a hundred. */
+enum { MOMENT_US = 1000000, MANY = 1000 };
 
 static bool are_oids(const struct val *v)
 {
@@ -48,12 +52,30 @@ static int keep(struct client *c, const struct val *v, uint64_t generation, stru
 	return rc;
 }
 
+/* How many are asked for? 0: as many as the server likes to give. */
+static int portion(struct client *c, int64_t *ret, struct err *e)
+{
+	uint64_t now = clock_mono_us(&clock_system);
+	int rc = client_enter(c, e);
+
+	if (rc != OK)
+		return rc;
+	*ret = c->oids_us && now - c->oids_us < MOMENT_US ? MANY : 0;
+	c->oids_us = now;
+	client_leave(c);
+	return OK;
+}
+
 static int fetch(struct client *c, struct err *e)
 {
 	struct call k = { 0 };
 	uint64_t generation = client_generation(c);
-	int rc = client_call(c, &k, "new_oids", NULL, 0, 0, e);
+	struct val n = { .type = VAL_INT };
+	int rc = portion(c, &n.i, e);
 
+	if (rc != OK)
+		return rc;
+	rc = client_call(c, &k, "new_oids", &n, n.i ? 1 : 0, 0, e);
 	if (rc == OK)
 		rc = call_decode(&k, e);
 	if (rc == OK && !are_oids(k.result))

@@ -38,13 +38,14 @@ struct client {
 	bool closing; /* no calls any more */
 	bool stopped; /* the I/O thread has nothing of it any more */
 	bool task_posted;
-	bool was_connected; /* once */
-	bool operational;   /* calls go through */
-	unsigned inside;    /* threads that wait in here */
-	struct conn *conn;  /* the one that has won; NULL */
-	struct conn *conns; /* all there are */
-	bool txn_open;      /* the one transaction at a time */
-	uint64_t txn_ids;   /* given out */
+	bool was_connected;  /* once */
+	bool operational;    /* calls go through */
+	unsigned inside;     /* threads that wait in here */
+	struct conn *conn;   /* the one that has won; NULL */
+	struct conn *conns;  /* all there are */
+	bool txn_open;       /* the one transaction at a time */
+	uint64_t txn_ids;    /* given out */
+	struct buf txn_room; /* for what the next one writes */
 	struct address *addresses;
 	size_t n_addresses;
 	bool addresses_changed;
@@ -56,6 +57,7 @@ struct client {
 	enum encoding info_encoding;
 	uint64_t *oids; /* handed out in advance */
 	size_t n_oids;
+	uint64_t oids_us;  /* monotonic: when they were asked for */
 	uint64_t last_oid; /* the highest that was given to the owner */
 	void (*push)(void *arg, struct slice name, const struct val *args, uint32_t n_args);
 	void *push_arg;

@@ -5,18 +5,26 @@
 #include "base/mem.h"
 #include "base/os.h"
 
-enum { MEMORY_MAX = 4 << 20 };
+enum {
+	MEMORY_MAX = 4 << 20,
+	ROOM_KEPT = 2 << 20, /* fresh memory costs as much as what is written into it */
+};
 
-void written_init(struct written *w)
+void written_init(struct written *w, struct buf *room)
 {
-	*w = (struct written){ .fd = -1 };
+	*w = (struct written){ .fd = -1, .memory = *room };
+	*room = (struct buf)BUF_INIT(0);
 }
 
-void written_fini(struct written *w)
+void written_fini(struct written *w, struct buf *room)
 {
 	mem_free(w->recs);
-	buf_free(&w->memory);
 	os_close(w->fd);
+	buf_shrink(&w->memory, ROOM_KEPT);
+	if (room)
+		*room = w->memory;
+	else
+		buf_free(&w->memory);
 }
 
 static int grow(struct written *w, struct err *e)
@@ -68,6 +76,11 @@ int written_add(struct written *w, uint64_t oid, struct slice data, bool has_dat
 	}
 	w->n++;
 	return OK;
+}
+
+uint64_t written_bytes(const struct written *w)
+{
+	return w->spilled + w->memory.len;
 }
 
 void written_forget_data(struct written *w, uint64_t oid)

@@ -26,12 +26,16 @@ struct written {
 	int fd;            /* -1: none */
 };
 
-void written_init(struct written *w);
-void written_fini(struct written *w);
+/** @room  memory of an earlier one; taken */
+void written_init(struct written *w, struct buf *room);
+/** @room  is given its memory, for the next one; NULL: nobody is */
+void written_fini(struct written *w, struct buf *room);
 
 /** @data is copied; without data only the oid is kept. Returns 0, ERR_NOMEM, or the disk's refusal. */
 MUST_CHECK int written_add(
 	struct written *w, uint64_t oid, struct slice data, bool has_data, struct err *e);
+/** Bytes of all that has data. */
+uint64_t written_bytes(const struct written *w);
 /** The state of @oid that will be current is not what was stored. */
 void written_forget_data(struct written *w, uint64_t oid);
 /** The data of a record: borrowed from @room or @w. False: it cannot be read. */

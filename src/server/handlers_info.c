@@ -339,11 +339,13 @@ static void ask_oids(const struct request *r, uint32_t n, bool single)
 	st->ops->ask_oids(st, &op->req);
 }
 
+enum { OIDS_USUAL = 100 }; /* as Python's server, which never gives more */
+
 void handle_new_oids(const struct request *r, const struct args *a)
 {
 	struct storage *st = r->session->hs->ss->storage;
 	uint64_t oids[STORAGE_OIDS_MAX];
-	int64_t n = STORAGE_OIDS_MAX;
+	int64_t n = OIDS_USUAL;
 	uint64_t first;
 
 	if (a->n > 0 && !arg_int(r, a, 0, &n))

@@ -227,7 +227,7 @@ struct blob_req {
 	struct storage *storage;  /* the storage's own, while under way */
 };
 
-enum { STORAGE_OIDS_MAX = 100 };
+enum { STORAGE_OIDS_MAX = 1000 };
 
 /** Oids never handed out before, of a storage that has to ask for them. */
 struct oids_req {

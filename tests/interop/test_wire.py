@@ -439,8 +439,8 @@ def test_wrong_arguments(server, wires):
             w.call(name, 1)
     with pytest.raises(WireError):
         w.call('new_oids', 'many')
-    for n, expected in ((-5, 1), (0, 1), (1, 1), (100, 100), (10**6, 100)):
-        assert len(w.call('new_oids', n)) == expected
+    for args, expected in ((), 100), ((-5,), 1), ((0,), 1), ((1,), 1), ((500,), 500), ((10**6,), 1000):
+        assert len(w.call('new_oids', *args)) == expected
     assert w.call('loadBefore', Z64, MAX_TID) == (b'root', tid, None)
     assert s.stop() == 0
     from interop_files import fstest

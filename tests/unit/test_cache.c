@@ -258,8 +258,8 @@ static void test_room_is_made_ahead(void **state)
 	for (uint64_t oid = 0; oid < 3000; oid++)
 		cache_store(c, oid, 1, TID_NONE, slice_of(data, sizeof(data)));
 	cache_stats(c, &before);
-	cache_prepare(c);
-	cache_prepare(c); /* there is room already */
+	cache_prepare(c, 0);
+	cache_prepare(c, 0); /* there is room already */
 	cache_stats(c, &prepared);
 	assert_in_range(before.entries - prepared.entries, 1, 2);
 	assert_int_equal(prepared.evictions - before.evictions, before.entries - prepared.entries);
@@ -268,6 +268,17 @@ static void test_room_is_made_ahead(void **state)
 	cache_stats(c, &after);
 	assert_int_equal(after.evictions, prepared.evictions);
 	assert_int_equal(after.entries, prepared.entries + 1);
+	cache_prepare(c, cache_bytes(100, 100 * sizeof(data))); /* for a transaction */
+	cache_stats(c, &prepared);
+	assert_in_range(prepared.evictions - after.evictions, 98, 104);
+	for (uint64_t oid = 4000; oid < 4100; oid++)
+		cache_store(c, oid, 1, TID_NONE, slice_of(data, sizeof(data)));
+	cache_stats(c, &after);
+	assert_int_equal(after.evictions, prepared.evictions);
+	assert_true(cache_has(c, 4000, 9) && cache_has(c, 4099, 9));
+	cache_prepare(c, UINT64_MAX); /* more than there is: not all of it is given away */
+	cache_stats(c, &after);
+	assert_in_range(after.entries, 1000, 1500);
 	cache_close(c);
 }
 
