@@ -142,8 +142,11 @@ void file_map_prefetch(const struct file_map *m, size_t n, uint64_t off)
 	if (number >= CHUNKS_MAX)
 		return;
 	c = atomic_load_explicit(&m->chunks[number], memory_order_acquire);
+	if (!c)
+		return;
+	__builtin_prefetch(&c->seen[at >> PAGE_SHIFT]);
 	/* a prefetch of a page that is not there does nothing */
-	for (; c && at < end; at = (at | (LINE_BYTES - 1)) + 1)
+	for (; at < end; at = (at | (LINE_BYTES - 1)) + 1)
 		__builtin_prefetch(c->bytes + at);
 }
 

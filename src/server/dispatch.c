@@ -91,6 +91,20 @@ size_t dispatch_look_ahead(struct session *s, struct slice in)
 	return n ? n : LOOK_AHEAD;
 }
 
+struct storage *dispatch_peek(struct session *s, struct slice in, uint64_t *ret_oid)
+{
+	struct slice content;
+	struct load_call c;
+	size_t need;
+
+	if (s->state != SESSION_REGISTERED || s->in.len || !s->hs->ss->storage->ops->prefetch ||
+		frame_take(in, SESSION_FRAME_MAX, &content, &need) != FRAME_WHOLE ||
+		!load_call_take(content, s->encoding, &c))
+		return NULL;
+	*ret_oid = c.oid;
+	return s->hs->ss->storage;
+}
+
 void dispatch(struct session *s, struct slice content)
 {
 	struct hub *h = s->hub;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/commit.h"
+#include "server/dispatch.h"
 #include "server/server.h"
 #include "server/session.h"
 #include "server/transport.h"
@@ -154,17 +155,65 @@ static size_t read_room(const struct session *s)
 	return missing < WORKER_READ_LARGE ? missing : WORKER_READ_LARGE;
 }
 
+/* Let the processor fetch what several clients ask for while it is at the first one's request. */
+static void look_ahead(const struct worker *w)
+{
+	uint64_t oids[WORKER_INPUTS];
+	struct storage *of = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < w->n_inputs; i++) {
+		const struct input *in = &w->inputs[i];
+		struct storage *st = in->conn->session
+					     ? dispatch_peek(in->conn->session, in->data, &oids[n])
+					     : NULL;
+
+		if (st && (!of || st == of)) {
+			of = st;
+			n++;
+		}
+	}
+	if (n > 1)
+		of->ops->prefetch(of, oids, n);
+}
+
+/* What has been read of all connections. */
+static void handle_inputs(struct worker *w)
+{
+	if (!w->n_inputs)
+		return;
+	hub_turn(&w->hub); /* what was acknowledged before these bytes were sent (T65) */
+	look_ahead(w);
+	for (size_t i = 0; i < w->n_inputs; i++) {
+		struct conn *c = w->inputs[i].conn;
+
+		if (c->session)
+			session_input(c->session, w->inputs[i].data.data, w->inputs[i].data.len);
+		if (c->session &&
+			!c->session
+				 ->dirty) /* else after the turn's flush, when it hardly ever has to change */
+			update_events(c);
+	}
+	w->n_inputs = 0;
+	w->n_read = 0;
+}
+
 static void conn_read(struct conn *c)
 {
+	struct worker *w = c->w;
+	size_t room = read_room(c->session);
 	struct err e = ERR_INIT;
 	size_t n;
 	int rc;
 
-	if (!session_wants_input(c->session)) {
-		update_events(c);
+	if (w->n_inputs == WORKER_INPUTS || w->n_read + room > WORKER_READ_LARGE)
+		handle_inputs(w);
+	if (!c->session || !session_wants_input(c->session)) {
+		if (c->session)
+			update_events(c);
 		return;
 	}
-	rc = transport_recv(&c->transport, c->w->read_buf, read_room(c->session), &n, &e);
+	rc = transport_recv(&c->transport, w->read_buf + w->n_read, room, &n, &e);
 	if (rc == ERR_AGAIN) {
 		update_events(c);
 		return;
@@ -173,10 +222,8 @@ static void conn_read(struct conn *c)
 		conn_close(c, rc == OK ? NULL : e.text);
 		return;
 	}
-	hub_catch_up(&c->w->hub); /* what was acknowledged before these bytes were sent (T65) */
-	session_input(c->session, c->w->read_buf, n);
-	if (!c->session->dirty) /* else after the turn's flush, when it hardly ever has to change */
-		update_events(c);
+	w->inputs[w->n_inputs++] = (struct input){ c, slice_of(w->read_buf + w->n_read, n) };
+	w->n_read += n;
 }
 
 /* A client that comes and goes is nothing to speak of (T40); one that fails is told of (R11). */
@@ -200,7 +247,6 @@ static void on_poll(uv_poll_t *p, int status, int events)
 {
 	struct conn *c = p->data;
 
-	hub_turn(&c->w->hub); /* before input is handled (T65) */
 	if (!c->session)
 		return;
 	if (status < 0) {
@@ -239,7 +285,7 @@ static int conn_open(struct worker *w, int fd, const char *peer)
 	c->w = w;
 	c->io.close = io_close;
 	c->poll.data = c;
-	if (transport_init(&c->transport, fd, w->tls, w->read_buf, &e) != OK) {
+	if (transport_init(&c->transport, fd, w->tls, w->read_buf + WORKER_READ_LARGE, &e) != OK) {
 		c->transport.fd = -1;
 		uv_close((uv_handle_t *)&c->poll, on_poll_closed);
 		return e.code;
@@ -362,6 +408,7 @@ static void after_turn(struct worker *w)
 
 static void on_check(uv_check_t *check)
 {
+	handle_inputs(check->data);
 	after_turn(check->data);
 }
 
@@ -383,7 +430,7 @@ int worker_init(struct worker *w, struct server *s, struct tls_context *tls, str
 	int rc;
 
 	*w = (struct worker){ .io.wake = io_wake, .tls = tls };
-	w->read_buf = mem_alloc(WORKER_READ_LARGE);
+	w->read_buf = mem_alloc(WORKER_READ_LARGE + TRANSPORT_SCRATCH);
 	if (!w->read_buf)
 		return err_set(e, ERR_NOMEM, "no memory for an event loop");
 	rc = loop_init(&w->loop, on_wake, e);

@@ -9,6 +9,7 @@
 
 #include "base/compiler.h"
 #include "base/err.h"
+#include "base/slice.h"
 #include "net/loop.h"
 #include "net/tls.h"
 #include "server/hub.h"
@@ -19,6 +20,13 @@ enum {
 	WORKER_READ_BYTES = 32 << 10,  /* of requests, read from one connection in one turn */
 	WORKER_READ_LARGE = 128 << 10, /* of a message that is larger than that */
 	WORKER_SEND_BYTES = 256 << 10, /* sent to one, about, while others wait */
+	WORKER_INPUTS = 64, /* connections that are read from before any of it is handled */
+};
+
+/* What was read of a connection in this turn of the loop: in read_buf. */
+struct input {
+	struct conn *conn;
+	struct slice data;
 };
 
 struct worker {
@@ -35,7 +43,10 @@ struct worker {
 	struct hub_msg drain_msg;
 	struct hub_msg cut_msg;
 	atomic_uint n_conns;
-	uint8_t *read_buf;
+	uint8_t *read_buf; /* of this turn, and behind it what transport.h borrows */
+	size_t n_read;
+	struct input inputs[WORKER_INPUTS];
+	size_t n_inputs;
 };
 
 /** @tls is borrowed until worker_fini(); NULL: connections are not encrypted */

@@ -397,6 +397,8 @@ void fs_prefetch(struct storage *s, const uint64_t *oids, size_t n)
 	size_t len = scratch.usual < PREFETCH_MAX ? scratch.usual : PREFETCH_MAX;
 
 	for (size_t i = 0; i < n; i++)
+		index_prefetch_range(d->index, oids[i]);
+	for (size_t i = 0; i < n; i++)
 		index_prefetch(d->index, oids[i]);
 	for (size_t i = 0; i < n && ops->prefetch; i++) {
 		uint64_t off = index_get(d->index, oids[i]);

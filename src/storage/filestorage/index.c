@@ -474,6 +474,13 @@ uint64_t index_get(const struct index *ix, uint64_t oid)
 	return page ? load_seq(&page->off[oid % PAGE_OIDS]) : 0;
 }
 
+void index_prefetch_range(const struct index *ix, uint64_t oid)
+{
+	const struct page_table *t = atomic_load_explicit(&ix->pages, memory_order_acquire);
+
+	__builtin_prefetch(&t->slots[hash_range(ix, oid >> PAGE_BITS) & t->mask]);
+}
+
 void index_prefetch(const struct index *ix, uint64_t oid)
 {
 	uint64_t range = oid >> PAGE_BITS;

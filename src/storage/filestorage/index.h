@@ -31,6 +31,7 @@ void index_free(struct index *ix);
 uint64_t index_get(const struct index *ix, uint64_t oid);
 
 /** Let the processor fetch what index_get() will look at, as far as that is known at once. Threads: any, no lock. */
+void index_prefetch_range(const struct index *ix, uint64_t oid);
 void index_prefetch(const struct index *ix, uint64_t oid);
 
 /**
