@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import signal
 import socket
 import struct
 import threading
@@ -191,6 +192,51 @@ def test_everything_in_one_piece(mapping, wires):
     tid = w.reply(3)
     assert w.call('loadBefore', oid, MAX_TID) == (b'data', tid, None)
     assert [id for id, _, name, _ in w.events if name == '.reply'] in ([], [4])
+
+
+def test_everybody_in_one_turn(server, wires):
+    """A server that was stopped finds requests of more clients than it reads from in one go, whole and in parts, beside
+    some that have left, that make no sense, or that send a lot."""
+    s = server(FILE.replace('</zeo>', '  worker-threads 1\n</zeo>'))
+    first = wires(s)
+    oids = [p64(i) for i in range(1, 200)]
+    tid = first.commit([(oid, Z64, b'data of ' + oid) for oid in oids])
+    clients = [wires(s, encoding='ZM'[i % 2]) for i in range(180)]
+    large = b'x' * 300_000
+    s.process.send_signal(signal.SIGSTOP)
+    for i, w in enumerate(clients):
+        load = w.message(1000, 'loadBefore', (oids[i], MAX_TID))
+        if i % 9 == 3:
+            w.send_raw(load + w.message(1001, 'ping', ()) + load[:-5])
+        elif i % 9 == 5:
+            w.send_raw(load)
+            w.abort_hard()
+        elif i % 9 == 7:
+            w.send_raw(load + frame(b'nonsense') + load)
+        elif i == 8:
+            w.send_raw(w.message(0, 'tpc_begin', (1, '', '', {}), 1)
+                       + w.message(0, 'storea', (p64(1000), Z64, large, 1), 1)
+                       + w.message(1000, 'vote', (1,)))
+        else:
+            w.send_raw(load)
+    s.process.send_signal(signal.SIGCONT)
+    for i, w in enumerate(clients):
+        if i % 9 == 5:
+            continue
+        if i == 8:
+            assert not w.reply(1000)
+            large_tid = w.call('tpc_finish', 1)
+            continue
+        if i % 9 == 7:
+            assert w.closed()
+            continue
+        assert w.reply(1000) == (b'data of ' + oids[i], tid, None)
+        if i % 9 == 3:
+            assert w.reply(1001) is None
+            w.send_raw(w.message(1000, 'loadBefore', (oids[i], MAX_TID))[-5:])
+            assert w.reply(1000) == (b'data of ' + oids[i], tid, None)
+    assert first.call('loadBefore', p64(1000), MAX_TID) == (large, large_tid, None)
+    assert s.stop() == 0
 
 
 @pytest.mark.parametrize('encoding', 'ZM')
