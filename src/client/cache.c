@@ -17,6 +17,7 @@ enum {
 	SECOND_CHANCES = 8, /* records kept of those that one store would push out */
 	NOTE_BYTES = 256,
 	PREPARED_BYTES = 1024, /* room for most objects */
+	MANY = 1 << 20,
 };
 
 struct cache {
@@ -170,26 +171,32 @@ static bool give_second_chance(struct cache *c, const struct revision *r, struct
 	return true;
 }
 
+/* False: that failed. */
+static bool evict_one(struct cache *c, unsigned *chances)
+{
+	struct cache_record rec;
+	struct revision r = { .pos = 0 };
+
+	if (!cache_file_evict(c->file, &rec))
+		return false;
+	r.oid = rec.oid;
+	r.pos = rec.pos;
+	if (rec.size == 0 || !cache_index_remove(c->index, &r, &r))
+		return true;
+	if (*chances && give_second_chance(c, &r, &rec))
+		(*chances)--;
+	else
+		add(&c->evictions, 1);
+	return true;
+}
+
 static bool make_room(struct cache *c, uint64_t need)
 {
 	unsigned chances = SECOND_CHANCES;
 
-	while (!cache_file_has_room(c->file, need)) {
-		struct cache_record rec;
-		struct revision r = { .pos = 0 };
-
-		if (!cache_file_evict(c->file, &rec))
+	while (!cache_file_has_room(c->file, need))
+		if (!evict_one(c, &chances))
 			return false;
-		r.oid = rec.oid;
-		r.pos = rec.pos;
-		if (rec.size == 0 || !cache_index_remove(c->index, &r, &r))
-			continue;
-		if (chances && give_second_chance(c, &r, &rec)) {
-			chances--;
-			continue;
-		}
-		add(&c->evictions, 1);
-	}
 	return true;
 }
 
@@ -210,27 +217,28 @@ void cache_store(
 		cache_file_drop(c->file, rec.pos);
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
+void cache_prepare(struct cache *c)
 {
-	return a < b ? a : b;
-}
+	uint64_t need = cache_file_size(c->file) / 256;
 
-void cache_prepare(struct cache *c, uint64_t bytes)
-{
-	uint64_t size = cache_file_size(c->file);
-	uint64_t need = bytes ? least(bytes, size / 4) : least(PREPARED_BYTES, size / 256);
-
-	if (cache_file_failed(c->file) || !make_room(c, need))
-		return;
-	if (bytes)
-		cache_file_touch(c->file, need);
-	else
+	if (need > PREPARED_BYTES)
+		need = PREPARED_BYTES;
+	if (!cache_file_failed(c->file) && make_room(c, need))
 		cache_file_fetch(c->file, need);
 }
 
-uint64_t cache_bytes(size_t n, uint64_t data_bytes)
+void cache_prepare_many(struct cache *c, size_t n, uint64_t data_bytes)
 {
-	return n * (CACHE_RECORD_BYTES + sizeof(uint64_t)) + data_bytes;
+	uint64_t need = n * (CACHE_RECORD_BYTES + sizeof(uint64_t)) + data_bytes;
+	uint64_t most = cache_file_size(c->file) / 4;
+	unsigned chances = SECOND_CHANCES * (unsigned)(n < MANY ? n : MANY);
+
+	if (need > most)
+		need = most;
+	while (!cache_file_failed(c->file) && !cache_file_has_space(c->file, need))
+		if (!evict_one(c, &chances))
+			return;
+	cache_file_touch(c->file, need);
 }
 
 void cache_invalidate(struct cache *c, uint64_t oid, uint64_t tid)

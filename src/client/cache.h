@@ -48,11 +48,10 @@ bool cache_has(struct cache *c, uint64_t oid, uint64_t tid);
  * there already, is passed over; so is a failing disk (the cache goes on without it). */
 void cache_store(
 	struct cache *c, uint64_t oid, uint64_t serial, uint64_t end_tid, struct slice data);
-/** Do what the next cache_store() calls would have to do first, in a while in which nothing else is to be done.
- * @bytes  that will be stored (cache_bytes()), 0: those of an object */
-void cache_prepare(struct cache *c, uint64_t bytes);
-/** What @n objects of @data_bytes together take. */
-uint64_t cache_bytes(size_t n, uint64_t data_bytes);
+/** Do what the next cache_store() would have to do first, in a while in which nothing else is to be done. */
+void cache_prepare(struct cache *c);
+/** As cache_prepare(), of @n objects that together have @data_bytes. */
+void cache_prepare_many(struct cache *c, size_t n, uint64_t data_bytes);
 /** @oid has changed in @tid; TID_NONE: some time: forget what was current. */
 void cache_invalidate(struct cache *c, uint64_t oid, uint64_t tid);
 

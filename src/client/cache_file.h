@@ -79,6 +79,8 @@ uint64_t cache_file_need(size_t len);
 bool cache_file_fits(const struct cache_file *f, uint64_t need);
 /** Is there room now? */
 bool cache_file_has_room(const struct cache_file *f, uint64_t need);
+/** Are @n bytes free now, though perhaps in two pieces? */
+bool cache_file_has_space(const struct cache_file *f, uint64_t n);
 /** Have the processor fetch the @n free bytes that the next record will take, and the record that will be evicted next. */
 void cache_file_fetch(const struct cache_file *f, uint64_t n);
 /** Write to each page of the @n free bytes that come next: one that was never written to has to be made first. */

@@ -39,6 +39,11 @@ bool cache_file_has_room(const struct cache_file *f, uint64_t need)
 	return head_of(f) + gap(f, need) + need - tail_of(f) <= f->ring;
 }
 
+bool cache_file_has_space(const struct cache_file *f, uint64_t n)
+{
+	return head_of(f) + n - tail_of(f) <= f->ring;
+}
+
 /* Nobody else writes to memory of our own: it needs no checksums. */
 static uint32_t checksum(const struct cache_file *f, const void *p, size_t n)
 {

@@ -173,8 +173,8 @@ struct call {
 	bool finished;
 	bool is_load;
 	bool to_the_end; /* is not interrupted */
-	uint64_t
-		to_cache_bytes; /* that will be stored there once it is answered; 0: an object or none */
+	size_t to_cache; /* objects that are stored there once it is answered, 0: one or none; and their bytes */
+	uint64_t to_cache_bytes;
 	void *waiter;
 	void *record;
 	void (*on_reply)(struct call *k); /* handles it in stream order, before done() */

@@ -60,6 +60,8 @@ static struct val str_of(struct slice s)
 static void txn_free(struct client_txn *t)
 {
 	struct client *c = t->client;
+	struct buf room =
+		written_fini(&t->written); /* without the lock: a file that is closed takes time */
 
 	call_end(&t->vote);
 	call_end(&t->finish);
@@ -69,12 +71,12 @@ static void txn_free(struct client_txn *t)
 		pthread_mutex_lock(&c->lock);
 		if (t->conn)
 			conn_unref(t->conn);
-		written_fini(&t->written, &c->txn_room);
+		c->txn_room = room;
 		c->txn_open = false;
 		pthread_cond_broadcast(&c->changed);
 		pthread_mutex_unlock(&c->lock);
 	} else {
-		written_fini(&t->written, NULL);
+		buf_free(&room);
 	}
 	mem_free(t);
 }
@@ -617,7 +619,8 @@ int client_txn_finish(struct client_txn *t, void (*told)(void *arg, uint64_t tid
 		.on_reply = on_finish,
 		.arg = t,
 		.to_the_end = true,
-		.to_cache_bytes = cache_bytes(t->written.n, written_bytes(&t->written)),
+		.to_cache = t->written.n,
+		.to_cache_bytes = written_bytes(&t->written),
 	};
 	rc = call(t, &t->finish, "tpc_finish", true, e);
 	note_failure(&t->finish, failure);

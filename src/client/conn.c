@@ -364,6 +364,16 @@ void conn_leave(struct conn *conn)
 	hand_on(conn);
 }
 
+/* While the server is at it. */
+static void prepare_cache(struct cache *cache, struct call *k)
+{
+	if (k->to_cache)
+		cache_prepare_many(cache, k->to_cache, k->to_cache_bytes);
+	else
+		cache_prepare(cache);
+	k->to_cache = 0;
+}
+
 /* Or until much else has come, or nothing for a moment: whoever waits is then asked whether that is to end. */
 static void read_until(struct conn *conn, struct call *k)
 {
@@ -373,8 +383,8 @@ static void read_until(struct conn *conn, struct call *k)
 	conn->reading = true;
 	conn->reader = pthread_self();
 	pthread_mutex_unlock(&c->lock);
-	if (c->cache) /* while the server is at it */
-		cache_prepare(c->cache, k->to_cache_bytes);
+	if (c->cache)
+		prepare_cache(c->cache, k);
 	for (unsigned n = 0; rc == OK && !k->finished && n < ASK_READS; n++)
 		rc = conn_read(conn, true);
 	pthread_mutex_lock(&c->lock);

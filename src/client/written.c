@@ -16,15 +16,12 @@ void written_init(struct written *w, struct buf *room)
 	*room = (struct buf)BUF_INIT(0);
 }
 
-void written_fini(struct written *w, struct buf *room)
+struct buf written_fini(struct written *w)
 {
 	mem_free(w->recs);
 	os_close(w->fd);
 	buf_shrink(&w->memory, ROOM_KEPT);
-	if (room)
-		*room = w->memory;
-	else
-		buf_free(&w->memory);
+	return w->memory;
 }
 
 static int grow(struct written *w, struct err *e)

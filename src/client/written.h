@@ -28,8 +28,8 @@ struct written {
 
 /** @room  memory of an earlier one; taken */
 void written_init(struct written *w, struct buf *room);
-/** @room  is given its memory, for the next one; NULL: nobody is */
-void written_fini(struct written *w, struct buf *room);
+/** Returns memory for the next one. */
+MUST_CHECK struct buf written_fini(struct written *w);
 
 /** @data is copied; without data only the oid is kept. Returns 0, ERR_NOMEM, or the disk's refusal. */
 MUST_CHECK int written_add(

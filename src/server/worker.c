@@ -24,6 +24,7 @@ struct conn {
 	bool close_wanted; /* on the worker's list */
 	bool flush;        /* but send what is queued before */
 	bool gave_way;     /* more is to be sent, when the others have had their turn */
+	bool has_input;    /* read in this turn, not handled yet */
 	struct conn *next;
 };
 
@@ -187,6 +188,7 @@ static void handle_inputs(struct worker *w)
 	for (size_t i = 0; i < w->n_inputs; i++) {
 		struct conn *c = w->inputs[i].conn;
 
+		c->has_input = false;
 		if (c->session)
 			session_input(c->session, w->inputs[i].data.data, w->inputs[i].data.len);
 		if (c->session &&
@@ -224,6 +226,7 @@ static void conn_read(struct conn *c)
 	}
 	w->inputs[w->n_inputs++] = (struct input){ c, slice_of(w->read_buf + w->n_read, n) };
 	w->n_read += n;
+	c->has_input = true;
 }
 
 /* A client that comes and goes is nothing to speak of (T40); one that fails is told of (R11). */
@@ -247,6 +250,8 @@ static void on_poll(uv_poll_t *p, int status, int events)
 {
 	struct conn *c = p->data;
 
+	if (c->has_input) /* libuv asks anew when more were ready than it can be told of at once: then this may be the end */
+		handle_inputs(c->w);
 	if (!c->session)
 		return;
 	if (status < 0) {

@@ -717,13 +717,21 @@ def read_blob(db, key):
             return f.read()
 
 
+def _last_tid(server):
+    with Wire(server.address) as w:
+        return w.call('lastTransaction')
+
+
 def test_blobs(server, upstream, opened, tmp_path):
     """Two levels of fan-out; each end stores, the other one reads."""
     base = upstream(BLOBS)
     middle = server(BLOB_FANOUT % ('', text(base.address), 'middle'))
     last = server(BLOB_FANOUT % ('', text(middle.address), 'last'))
-    dbs = [opened(ZEO.DB(s.address, blob_dir=str(tmp_path / f'client{i}')))
-           for i, s in enumerate((base, middle, last))]
+    dbs = []
+    for i, s in enumerate((base, middle, last)):
+        if dbs:  # a database that does not know of the root yet makes another one
+            wait_until('the root', lambda: _last_tid(s) == _last_tid(base))
+        dbs.append(opened(ZEO.DB(s.address, blob_dir=str(tmp_path / f'client{i}'))))
     contents = [random.Random(i).randbytes(1 + 700_000 * i) for i in range(3)]
     for i, db in enumerate(dbs):
         with db.transaction() as c:

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import resource
 import signal
 import socket
 import struct
@@ -237,6 +238,29 @@ def test_everybody_in_one_turn(server, wires):
             assert w.reply(1000) == (b'data of ' + oids[i], tid, None)
     assert first.call('loadBefore', p64(1000), MAX_TID) == (large, large_tid, None)
     assert s.stop() == 0
+
+
+def test_last_words_of_many(server, wires):
+    """More clients than the kernel tells of at once have sent their tpc_finish and nothing more will come: all are committed."""
+    n = 1300
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * n)), hard))
+    s = server(MAPPING.replace('</zeo>', '  worker-threads 1\n</zeo>'))
+    clients = [wires(s) for _ in range(n)]
+    for i, w in enumerate(clients, 1):
+        w.begin(i, [(p64(i), Z64, b'x')])
+    for i, w in enumerate(clients, 1):
+        w.call('vote', i)
+    s.process.send_signal(signal.SIGSTOP)
+    for i, w in enumerate(clients, 1):
+        w.send('tpc_finish', i)
+        w.socket.shutdown(socket.SHUT_WR)
+    s.process.send_signal(signal.SIGCONT)
+    for w in clients:
+        assert w.closed()
+    reader = wires(s)
+    for i in range(1, n + 1):
+        assert reader.call('loadBefore', p64(i), MAX_TID)[0] == b'x'
 
 
 @pytest.mark.parametrize('encoding', 'ZM')

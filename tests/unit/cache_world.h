@@ -166,10 +166,10 @@ static inline void world_load(struct world *w, struct cache *c)
 
 	if (!world_check(w, c, oid, tid, last) &&
 		world_revision(w, oid, tid, last, &serial, &end)) {
-		cache_prepare(
-			c, world_random(w, 2) *
-				   world_random(w,
-					   30000)); /* as a client does that waits for the answer */
+		if (world_random(w, 2)) /* as a client does that waits for the answer */
+			cache_prepare(c);
+		else
+			cache_prepare_many(c, world_random(w, 20), world_random(w, 30000));
 		world_store(w, c, oid, serial, end);
 	}
 }

@@ -258,8 +258,8 @@ static void test_room_is_made_ahead(void **state)
 	for (uint64_t oid = 0; oid < 3000; oid++)
 		cache_store(c, oid, 1, TID_NONE, slice_of(data, sizeof(data)));
 	cache_stats(c, &before);
-	cache_prepare(c, 0);
-	cache_prepare(c, 0); /* there is room already */
+	cache_prepare(c);
+	cache_prepare(c); /* there is room already */
 	cache_stats(c, &prepared);
 	assert_in_range(before.entries - prepared.entries, 1, 2);
 	assert_int_equal(prepared.evictions - before.evictions, before.entries - prepared.entries);
@@ -268,7 +268,7 @@ static void test_room_is_made_ahead(void **state)
 	cache_stats(c, &after);
 	assert_int_equal(after.evictions, prepared.evictions);
 	assert_int_equal(after.entries, prepared.entries + 1);
-	cache_prepare(c, cache_bytes(100, 100 * sizeof(data))); /* for a transaction */
+	cache_prepare_many(c, 100, 100 * sizeof(data)); /* for a transaction */
 	cache_stats(c, &prepared);
 	assert_in_range(prepared.evictions - after.evictions, 98, 104);
 	for (uint64_t oid = 4000; oid < 4100; oid++)
@@ -276,9 +276,38 @@ static void test_room_is_made_ahead(void **state)
 	cache_stats(c, &after);
 	assert_int_equal(after.evictions, prepared.evictions);
 	assert_true(cache_has(c, 4000, 9) && cache_has(c, 4099, 9));
-	cache_prepare(c, UINT64_MAX); /* more than there is: not all of it is given away */
+	cache_prepare_many(c, 1000000,
+		1000000 * sizeof(data)); /* more than there is: not all of it is given away */
 	cache_stats(c, &after);
 	assert_in_range(after.entries, 1000, 1500);
+	cache_close(c);
+}
+
+/* Room for a transaction is not made of the objects that are read all the time, wherever in the ring it begins. */
+static void test_what_is_read_stays(void **state)
+{
+	enum { HOT = 600, TXN = 100 };
+	struct cache *c = must_open(NULL, 1 << 20);
+	uint8_t data[500] = { 0 };
+	struct world_room got;
+	struct cache_stats stats;
+	uint64_t serial = 1, end = 2;
+
+	(void)state;
+	for (uint64_t oid = 0; oid < HOT; oid++)
+		cache_store(c, oid, 1, TID_NONE, slice_of(data, sizeof(data)));
+	for (uint64_t txn = 1; txn <= 50; txn++) {
+		for (uint64_t oid = 0; oid < HOT; oid++)
+			assert_int_equal(
+				cache_load_before(c, oid, 9, world_take, &got, &serial, &end), OK);
+		cache_prepare_many(c, TXN, TXN * sizeof(data));
+		cache_stats(c, &stats);
+		assert_true(stats.used_bytes <= stats.size_bytes - TXN * sizeof(data));
+		for (uint64_t i = 0; i < TXN; i++)
+			cache_store(c, txn * 1000 + i, 1, TID_NONE, slice_of(data, sizeof(data)));
+		cache_stats(c, &stats);
+		assert_true(txn < 20 || stats.entries > 1600); /* nor of more than it needs */
+	}
 	cache_close(c);
 }
 
@@ -720,6 +749,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_objects_of_all_sizes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_eviction_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_room_is_made_ahead, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_read_stays, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_room_for_the_answer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nothing_is_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_random_histories, setup, teardown),
