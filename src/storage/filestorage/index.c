@@ -63,7 +63,10 @@ struct index {
 	_Atomic(uint64_t) last_oid_off; /* of oid 2^64 - 1, whose key would be 0 */
 	_Atomic(uint64_t) count;
 	_Atomic(uint64_t) max_oid;
-	uint64_t n_pages; /* writer only, as the next ones */
+	struct page *
+		recent; /* the page that was set in last, of recent_range; writer only, as the next ones */
+	uint64_t recent_range;
+	uint64_t n_pages;
 	uint64_t n_segments;
 	size_t bytes;
 	struct range_order order;
@@ -564,10 +567,25 @@ int index_prepare(struct index *ix, const uint64_t *oids, size_t n)
 	return rc;
 }
 
+/* What is set one after the other is often of one range. */
+static struct page *page_to_set(struct index *ix, uint64_t range)
+{
+	struct page *page;
+
+	if (ix->recent && ix->recent_range == range)
+		return ix->recent;
+	page = find_page(ix, range);
+	if (page) {
+		ix->recent = page;
+		ix->recent_range = range;
+	}
+	return page;
+}
+
 static _Atomic(uint64_t) *entry_of(struct index *ix, uint64_t oid)
 {
 	uint64_t range = oid >> PAGE_BITS;
-	struct page *page = find_page(ix, range);
+	struct page *page = page_to_set(ix, range);
 	struct slot *slot;
 
 	if (oid == UINT64_MAX)
