@@ -5,6 +5,8 @@ import contextlib
 import ctypes
 import doctest
 import functools
+import os
+import signal
 import sys
 import threading
 from unittest import mock
@@ -77,4 +79,28 @@ def installed(test):
             globs = test._dt_test.globs
             stack.enter_context(mock.patch.dict(globs, _ours(globs)))
         stack.enter_context(mock.patch.dict(globals(), _active=True))
+        yield
+
+
+@contextlib.contextmanager
+def answered_when_looked(processes):
+    """A test looks whether prefetch() returns before its answers are there: the server, the last of `processes`, waits
+    until it has looked."""
+    stopped = []
+    prefetch, size = ClientStorage.prefetch, Cache.__len__
+
+    def stop_and_prefetch(self, *args):
+        pid = processes[-1].pid
+        os.kill(pid, signal.SIGSTOP)
+        os.waitpid(pid, os.WUNTRACED)
+        stopped.append(pid)
+        return prefetch(self, *args)
+
+    def look(self):
+        found = size(self)
+        while stopped:
+            os.kill(stopped.pop(), signal.SIGCONT)
+        return found
+
+    with mock.patch.object(ClientStorage, 'prefetch', stop_and_prefetch), mock.patch.object(Cache, '__len__', look):
         yield
