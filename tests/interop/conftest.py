@@ -237,8 +237,9 @@ def kazoo(zookeeper):
 
 @pytest.fixture
 def zk_path(kazoo, request):
-    """A fresh, existing path, named after the test."""
-    path = f'/test/{request.node.name}-{os.getpid()}'.replace('[', '-').replace(']', '')
+    """A fresh, existing path, named after the test. It is left behind, as its ZooKeeper is thrown
+    away: a server that is still to be stopped may register here at any time."""
+    path = f'/test/{request.module.__name__}-{request.node.name}-{os.getpid()}'
+    path = path.replace('[', '-').replace(']', '')
     kazoo.ensure_path(path)
-    yield path
-    kazoo.delete(path, recursive=True)
+    return path
