@@ -115,7 +115,7 @@ static int walk_back(struct data_file *d, struct changes_req *r, struct fs_chang
 	uint64_t pos = data_file_end(d);
 	struct fs_txn_header h;
 	struct scan s;
-	int rc = scan_open(&s, d->disk, pos, &r->err);
+	int rc = scan_open_back(&s, d->disk, pos, &r->err);
 
 	while (rc == OK && pos > FS_FIRST_TXN) {
 		rc = fs_scan_before(&s, &pos, &h, &r->err);

@@ -105,7 +105,7 @@ static int seed(struct filestorage *fs, uint64_t end, struct err *e)
 	struct fs_changed l = { 0 };
 	uint64_t pos = end;
 	uint64_t newer = TID_MAX;
-	int rc = scan_open(&s, atomic_load(&fs->data)->disk, end, e);
+	int rc = scan_open_back(&s, atomic_load(&fs->data)->disk, end, e);
 	for (uint32_t n = 0; rc == OK && n < fs->options.recent_txns && pos > FS_FIRST_TXN; n++) {
 		uint64_t txn_end = pos;
 		struct fs_txn_header h = { 0 };

@@ -133,7 +133,7 @@ int recovery_check_index(
 		return err_set(e, ERR_FORMAT,
 			"the index ends at %llu, that is not within the %llu bytes of the file",
 			(ull)pos, (ull)size);
-	rc = scan_open(&s, f, pos, e);
+	rc = scan_open_back(&s, f, pos, e);
 	if (rc == OK)
 		rc = check_index(&s, ix, pos, ret_tid, e);
 	scan_close(&s);

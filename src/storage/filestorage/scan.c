@@ -4,15 +4,32 @@
 #include "base/mem.h"
 
 enum {
-	SCAN_WINDOW = 1 << 20,
-	SCAN_MAX = 256 << 10,
+	WINDOW = 1 << 20,
+	WINDOW_BACK = 64 << 10,
 };
+
+static int open_with(
+	struct scan *s, struct disk_file *file, uint64_t size, size_t room, struct err *e)
+{
+	*s = (struct scan){ .file = file, .size = size, .room = room };
+	s->window = mem_alloc(room);
+	return s->window ? OK : err_set(e, ERR_NOMEM, "no memory to scan the data file");
+}
 
 int scan_open(struct scan *s, struct disk_file *file, uint64_t size, struct err *e)
 {
-	*s = (struct scan){ .file = file, .size = size };
-	s->window = mem_alloc(SCAN_WINDOW);
-	return s->window ? OK : err_set(e, ERR_NOMEM, "no memory to scan the data file");
+	return open_with(s, file, size, WINDOW, e);
+}
+
+int scan_open_back(struct scan *s, struct disk_file *file, uint64_t size, struct err *e)
+{
+	return open_with(s, file, size, WINDOW_BACK, e);
+}
+
+/* What can be asked for at once: a window that is placed to go back has as much ahead. */
+static size_t ask_max(const struct scan *s)
+{
+	return s->room / 4;
 }
 
 void scan_close(struct scan *s)
@@ -26,11 +43,12 @@ void scan_close(struct scan *s)
 static int fill(struct scan *s, uint64_t off, struct err *e)
 {
 	uint64_t start = off;
-	uint64_t len = SCAN_WINDOW;
+	uint64_t len = s->room;
+	uint64_t behind = s->room - ask_max(s);
 	int rc;
 
 	if (s->len && off < s->start)
-		start = off > SCAN_WINDOW - SCAN_MAX ? off - (SCAN_WINDOW - SCAN_MAX) : 0;
+		start = off > behind ? off - behind : 0;
 	if (len > s->size - start)
 		len = s->size - start;
 	s->len = 0;
@@ -45,7 +63,7 @@ int scan_get(struct scan *s, uint64_t off, size_t n, const uint8_t **ret, struct
 {
 	int rc = OK;
 
-	CHECK(n <= SCAN_MAX);
+	CHECK(n <= ask_max(s));
 	if (off > s->size || n > s->size - off)
 		return err_set(e, ERR_FORMAT,
 			"the file ends at %llu, %zu bytes at %llu were expected",
