@@ -104,6 +104,7 @@ int loop_init(struct loop *l, void (*on_wake)(struct loop *l), struct err *e)
 	l->posted = NULL;
 	l->posted_end = &l->posted;
 	l->started = false;
+	l->run = NULL;
 	rc = uv_loop_init(&l->uv);
 	if (rc != 0)
 		return err_set(e, ERR_IO, "cannot make an event loop: %s", uv_strerror(rc));
@@ -120,7 +121,10 @@ static void *run(void *arg)
 {
 	struct loop *l = arg;
 
-	uv_run(&l->uv, UV_RUN_DEFAULT);
+	if (l->run)
+		l->run(l);
+	else
+		uv_run(&l->uv, UV_RUN_DEFAULT);
 	return NULL;
 }
 

@@ -23,6 +23,9 @@ struct loop {
 	pthread_mutex_t posted_lock;     /* guards posted; docs/threads.md */
 	struct job *posted;              /* first of those that came back, linked by job.link */
 	struct job **posted_end;
+	/* The thread's, in place of running the loop until all handles are closed (crew.h); NULL: just that. */
+	void (*run)(struct loop *l);
+	void *run_ctx;
 	pthread_t thread;
 	bool started;
 };

@@ -65,6 +65,7 @@ struct hub {
 	struct arena arena;       /* of the request being handled */
 	struct load_op *free_loads;
 	struct outq_spares spares; /* of the sessions' queues */
+	unsigned n_requests;       /* handled, since who runs the loop set it to 0 */
 	uint64_t wake_us;          /* monotonic; hub_tick() is wanted by then; UINT64_MAX: never */
 
 	pthread_mutex_t inbox_lock; /* guards inbox; docs/threads.md */

@@ -10,6 +10,7 @@
 #include "server/worker.h"
 
 struct service {
+	struct crew crew; /* of the workers */
 	struct acceptor acceptor;
 	struct worker *workers;
 	unsigned n_workers; /* initialised */
@@ -19,6 +20,7 @@ static void free_service(struct service *v)
 {
 	for (unsigned i = 0; i < v->n_workers; i++)
 		worker_fini(&v->workers[i]);
+	crew_fini(&v->crew);
 	mem_free(v->workers);
 	mem_free(v);
 }
@@ -48,8 +50,9 @@ int service_start(struct server *s, const struct listener *listener, struct tls_
 		mem_free(v);
 		return err_set(e, ERR_NOMEM, "no memory for %u event loops", n_workers);
 	}
+	crew_init(&v->crew);
 	for (unsigned i = 0; i < n_workers && rc == OK; i++) {
-		rc = worker_init(&v->workers[i], s, tls, e);
+		rc = worker_init(&v->workers[i], s, tls, &v->crew, e);
 		v->n_workers += rc == OK;
 	}
 	for (unsigned i = 0; i < n_workers && rc == OK; i++)

@@ -361,6 +361,7 @@ static size_t take_frames(struct session *s, struct slice in)
 			return used;
 		case FRAME_WHOLE:
 			handle_frame(s, content);
+			s->hub->n_requests++;
 			used += need;
 			break;
 		}

@@ -14,6 +14,11 @@
 #include "server/session.h"
 #include "server/transport.h"
 
+enum {
+	MOVED_A_REQUEST = 2048,
+	WORK_MAX = 1 << 20,
+};
+
 struct conn {
 	struct session_io io;
 	struct worker *w;
@@ -107,6 +112,7 @@ static void update_events(struct conn *c)
 	if (want == c->events)
 		return;
 	c->events = want;
+	crew_watches_changed(&c->w->seat);
 	if (want)
 		uv_poll_start(&c->poll, want, on_poll);
 	else
@@ -140,6 +146,7 @@ static void conn_flush(struct conn *c)
 		sent += n;
 		session_sent(c->session, n);
 	}
+	c->w->moved += sent;
 	c->gave_way = sent >= WORKER_SEND_BYTES && !outq_empty(q);
 	session_resume(c->session);
 	update_events(c);
@@ -226,6 +233,7 @@ static void conn_read(struct conn *c)
 	}
 	w->inputs[w->n_inputs++] = (struct input){ c, slice_of(w->read_buf + w->n_read, n) };
 	w->n_read += n;
+	w->moved += n;
 	c->has_input = true;
 }
 
@@ -387,6 +395,7 @@ static void drain(struct worker *w)
 
 static void close_handles(struct worker *w)
 {
+	crew_leave(&w->seat);
 	uv_close((uv_handle_t *)&w->check, NULL);
 	uv_close((uv_handle_t *)&w->timer, NULL);
 }
@@ -411,10 +420,23 @@ static void after_turn(struct worker *w)
 		end(w);
 }
 
+/* About a request each, or the bytes that are copied in its time. */
+static unsigned take_work(struct worker *w)
+{
+	size_t work = w->hub.n_requests + w->moved / MOVED_A_REQUEST;
+
+	w->hub.n_requests = 0;
+	w->moved = 0;
+	return work < WORK_MAX ? (unsigned)work : WORK_MAX;
+}
+
 static void on_check(uv_check_t *check)
 {
-	handle_inputs(check->data);
-	after_turn(check->data);
+	struct worker *w = check->data;
+
+	handle_inputs(w);
+	after_turn(w);
+	crew_turn(&w->seat, take_work(w));
 }
 
 static void on_wake(struct loop *l)
@@ -430,7 +452,8 @@ static void io_wake(struct hub_io *io)
 	loop_wake(&CONTAINER_OF(io, struct worker, io)->loop);
 }
 
-int worker_init(struct worker *w, struct server *s, struct tls_context *tls, struct err *e)
+int worker_init(struct worker *w, struct server *s, struct tls_context *tls, struct crew *crew,
+	struct err *e)
 {
 	int rc;
 
@@ -449,7 +472,11 @@ int worker_init(struct worker *w, struct server *s, struct tls_context *tls, str
 	uv_timer_init(&w->loop.uv, &w->timer);
 	w->check.data = w;
 	w->timer.data = w;
-	return OK;
+	rc = crew ? crew_join(crew, &w->seat, &w->loop, e) : OK;
+	if (rc == OK)
+		return OK;
+	close_handles(w);
+	hub_fini(&w->hub);
 no_hub:
 	loop_fini(&w->loop);
 no_loop:

@@ -10,6 +10,7 @@
 #include "base/compiler.h"
 #include "base/err.h"
 #include "base/slice.h"
+#include "net/crew.h"
 #include "net/loop.h"
 #include "net/tls.h"
 #include "server/hub.h"
@@ -17,7 +18,7 @@
 struct conn;
 
 enum {
-	WORKER_READ_BYTES = 32 << 10,  /* of requests, read from one connection in one turn */
+	WORKER_READ_BYTES = 4 << 10,   /* of requests, read from one connection in one turn */
 	WORKER_READ_LARGE = 128 << 10, /* of a message that is larger than that */
 	WORKER_SEND_BYTES = 256 << 10, /* sent to one, about, while others wait */
 	WORKER_INPUTS = 64, /* connections that are read from before any of it is handled */
@@ -31,6 +32,7 @@ struct input {
 
 struct worker {
 	struct loop loop;
+	struct crew_seat seat;
 	struct hub hub;
 	struct hub_io io;
 	struct tls_context *tls; /* NULL: connections are not encrypted */
@@ -45,13 +47,15 @@ struct worker {
 	atomic_uint n_conns;
 	uint8_t *read_buf; /* of this turn, and behind it what transport.h borrows */
 	size_t n_read;
+	size_t moved; /* bytes, read and sent in this turn */
 	struct input inputs[WORKER_INPUTS];
 	size_t n_inputs;
 };
 
-/** @tls is borrowed until worker_fini(); NULL: connections are not encrypted */
-MUST_CHECK int worker_init(
-	struct worker *w, struct server *s, struct tls_context *tls, struct err *e);
+/** @tls is borrowed until worker_fini(); NULL: connections are not encrypted. @crew: NULL, or what it shares a thread in;
+ * the crew's first worker is started first. */
+MUST_CHECK int worker_init(struct worker *w, struct server *s, struct tls_context *tls,
+	struct crew *crew, struct err *e);
 /** Start the loop's thread. */
 MUST_CHECK int worker_start(struct worker *w, unsigned number, struct err *e);
 /** Hand a connected socket over; it is closed when there is no memory. Threads: any. */

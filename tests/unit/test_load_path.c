@@ -71,7 +71,7 @@ static int fixture_open(void **state)
 	assert_int_equal(filestorage_open(&fo, &f.storage, &e), OK);
 	fill(f.storage);
 	assert_int_equal(server_init(&f.server, &o, &clock_system, ids, &f.storage, 1, &e), OK);
-	assert_int_equal(worker_init(&f.worker, &f.server, NULL, &e), OK);
+	assert_int_equal(worker_init(&f.worker, &f.server, NULL, NULL, &e), OK);
 	f.io.close = ignore_close;
 	*state = &f;
 	return 0;

@@ -76,7 +76,7 @@ static int fixture_open(void **state)
 	logged[0] = 0;
 	log_add(&handler);
 	assert_int_equal(server_init(&f.server, &o, &clock_system, NULL, NULL, 0, &e), OK);
-	assert_int_equal(worker_init(&f.worker, &f.server, NULL, &e), OK);
+	assert_int_equal(worker_init(&f.worker, &f.server, NULL, NULL, &e), OK);
 	assert_int_equal(worker_start(&f.worker, 0, &e), OK);
 	connect_tcp(fds);
 	f.fd = fds[1];
@@ -232,7 +232,7 @@ static void test_connections_are_handed_out_evenly(void **state)
 
 	assert_int_equal(server_init(&server, &o, &clock_system, NULL, NULL, 0, &e), OK);
 	for (int i = 0; i < WORKERS; i++)
-		assert_int_equal(worker_init(&workers[i], &server, NULL, &e), OK);
+		assert_int_equal(worker_init(&workers[i], &server, NULL, NULL, &e), OK);
 	listener.fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	assert_int_equal(bind(listener.fds[0], (struct sockaddr *)&a, sizeof(a)), 0);
 	assert_int_equal(listen(listener.fds[0], CLIENTS), 0);
