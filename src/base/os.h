@@ -48,6 +48,12 @@ MUST_CHECK int os_fchmod(int fd, mode_t mode, struct err *e);
 /** To be called now and then by a thread that has much to do, while it holds no lock: it gives way to those that wait for
  * its processor, as event loops do whose clients wait for an answer. */
 void os_give_way(void);
+
+/** Processors that this process may use. */
+unsigned os_cpus(void);
+/** What this thread has used of them so far, in us, and what all threads of the process have. */
+uint64_t os_thread_cpu_us(void);
+uint64_t os_process_cpu_us(void);
 /** Sync the folder that holds @path, so that a rename or a new file there is durable. */
 MUST_CHECK int os_sync_dir_of(const char *path, struct err *e);
 

@@ -1,6 +1,5 @@
 #include "bin/process.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -57,12 +56,4 @@ void process_raise_limits(void)
 void process_size_pool(void)
 {
 	setenv("UV_THREADPOOL_SIZE", "16", 0);
-}
-
-unsigned process_cpus(void)
-{
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-
-	return n > 0 ? (unsigned)n : 1;
 }

@@ -22,7 +22,4 @@ void process_raise_limits(void);
  * the more of them are under way. Before the pool's first job. */
 void process_size_pool(void);
 
-/** Event loops to run: the processors we may use. */
-unsigned process_cpus(void);
-
 #endif

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/logfile.h"
+#include "base/os.h"
 #include "bin/certificates.h"
 #include "bin/discovery.h"
 #include "bin/logging.h"
@@ -109,7 +110,7 @@ static int start_server(struct run *r, struct err *e)
 	if (rc != OK)
 		return rc;
 	return service_start(&r->server, &r->listener, r->tls,
-		c->worker_threads ? c->worker_threads : process_cpus(), &r->service, e);
+		c->worker_threads ? c->worker_threads : os_cpus(), &r->service, e);
 }
 
 static void log_serving(const struct run *r)

@@ -2,6 +2,9 @@
 
 #include <errno.h>
 
+#include "base/check.h"
+#include "base/os.h"
+
 enum {
 	AVERAGE_OF = 16, /* turns */
 };
@@ -10,6 +13,7 @@ void crew_init(struct crew *c)
 {
 	*c = (struct crew){ .closed = false };
 	c->end = &c->seats;
+	c->cpus = os_cpus();
 	pthread_mutex_init(&c->lock, NULL);
 }
 
@@ -37,32 +41,18 @@ static void let_go(struct crew_seat *g)
 {
 	uv_poll_stop(&g->poll);
 	uv_timer_stop(&g->timer);
+	uv_idle_stop(&g->again);
 	g->place = CREW_OWN;
 	sem_post(&g->own);
 }
 
-static void on_guest_timer(uv_timer_t *t);
+static void run_hosted(struct crew_seat *g);
 
-static void run_hosted(struct crew_seat *g)
+static void on_guest(uv_poll_t *p, int status, int events)
 {
-	int wait_ms;
-	int alive;
-
-	do {
-		g->watches_changed = false;
-		alive = uv_run(&g->loop->uv, UV_RUN_NOWAIT);
-	} while (alive && g->watches_changed);
-	if (!alive) { /* its thread sees the same, and ends */
-		pthread_mutex_lock(&g->crew->lock);
-		let_go(g);
-		pthread_mutex_unlock(&g->crew->lock);
-		return;
-	}
-	wait_ms = uv_backend_timeout(&g->loop->uv);
-	if (wait_ms < 0)
-		uv_timer_stop(&g->timer);
-	else
-		uv_timer_start(&g->timer, on_guest_timer, (uint64_t)wait_ms, 0);
+	(void)events;
+	CHECK(status >= 0); /* there is no error that a poll of an epoll could tell of */
+	run_hosted(p->data);
 }
 
 static void on_guest_timer(uv_timer_t *t)
@@ -70,10 +60,32 @@ static void on_guest_timer(uv_timer_t *t)
 	run_hosted(t->data);
 }
 
-static void on_guest(uv_poll_t *p, int status, int events)
+static void on_again(uv_idle_t *i)
 {
-	(void)status, (void)events;
-	run_hosted(p->data);
+	run_hosted(i->data);
+}
+
+/* One turn of the guest's. If it has to have another at once, as after each change of what it waits for, which libuv tells the
+ * kernel of at a turn's start, it has that in the host's next one: the host's own clients are not to wait. */
+static void run_hosted(struct crew_seat *g)
+{
+	int wait_ms;
+
+	if (!uv_run(&g->loop->uv, UV_RUN_NOWAIT)) { /* its thread sees the same, and ends */
+		pthread_mutex_lock(&g->crew->lock);
+		let_go(g);
+		pthread_mutex_unlock(&g->crew->lock);
+		return;
+	}
+	wait_ms = uv_backend_timeout(&g->loop->uv);
+	if (wait_ms == 0)
+		uv_idle_start(&g->again, on_again);
+	else
+		uv_idle_stop(&g->again);
+	if (wait_ms > 0)
+		uv_timer_start(&g->timer, on_guest_timer, (uint64_t)wait_ms, 0);
+	else
+		uv_timer_stop(&g->timer);
 }
 
 static void on_back(struct job *j)
@@ -89,31 +101,72 @@ static void on_back(struct job *j)
 	if (!hosted)
 		return;
 	uv_poll_start(&g->poll, UV_READABLE, on_guest);
-	g->watches_changed = true;
 	run_hosted(g);
 }
 
-static void host_turn(struct crew *c, unsigned work)
+static void let_one_go(struct crew *c)
 {
-	const unsigned most = 2 * CREW_TURN_MAX; /* a single turn decides nothing */
 	struct crew_seat *g = guests(c);
 
-	work += c->turn_work;
-	c->turn_work = 0;
-	if (work == 0 || !g)
-		return;
-	c->average += (work < most ? work : most) - c->average / AVERAGE_OF;
-	atomic_store_explicit(
-		&c->busy, c->average > AVERAGE_OF * CREW_TURN_MAX / 2, memory_order_relaxed);
-	if (c->average <= AVERAGE_OF * CREW_TURN_MAX)
-		return;
 	pthread_mutex_lock(&c->lock);
 	while (g && g->place != CREW_HOSTED)
 		g = g->next;
 	if (g)
 		let_go(g);
 	pthread_mutex_unlock(&c->lock);
-	c->average /= 2; /* to be seen anew without it */
+}
+
+static void set_busy(struct crew *c, uint64_t now)
+{
+	atomic_store_explicit(&c->busy_until_ms, now + 2 * CREW_LOOK_MS, memory_order_relaxed);
+}
+
+/* Long turns: each loop's clients wait for the others'. */
+static bool is_long(struct crew *c, unsigned work, uint64_t now)
+{
+	const unsigned most = 2 * CREW_TURN_MAX; /* a single turn decides nothing */
+	bool is_long;
+
+	c->average += (work < most ? work : most) - c->average / AVERAGE_OF;
+	if (c->average > AVERAGE_OF * CREW_TURN_MAX / 2)
+		set_busy(c, now);
+	is_long = c->average > AVERAGE_OF * CREW_TURN_MAX;
+	if (is_long)
+		c->average /= 2; /* to be seen anew without the one that goes */
+	return is_long;
+}
+
+/* More than half of a processor is used by the host's thread, and others are free: one and a half, as clients on this
+ * machine, or other programs, may need one. */
+static bool could_use_more(struct crew *c, uint64_t now)
+{
+	uint64_t us = (now - c->looked_ms) * 1000;
+	uint64_t cpu, all, cpu_before, all_before;
+
+	if (now - c->looked_ms < CREW_LOOK_MS)
+		return false;
+	cpu_before = c->cpu_us;
+	all_before = c->all_cpu_us;
+	c->looked_ms = now;
+	c->cpu_us = cpu = os_thread_cpu_us();
+	c->all_cpu_us = all = os_process_cpu_us();
+	if ((cpu - cpu_before) * 4 > us)
+		set_busy(c, now);
+	return (cpu - cpu_before) * 2 > us && (all - all_before) * 2 + 3 * us < 2 * us * c->cpus;
+}
+
+static void host_turn(struct crew *c, unsigned work)
+{
+	uint64_t now = uv_now(&c->seats->loop->uv);
+	bool shared;
+
+	c->turn_loops += work > 0;
+	work += c->turn_work;
+	c->shared = shared = c->turn_loops > 1;
+	c->turn_loops = 0;
+	c->turn_work = 0;
+	if (guests(c) && ((shared && is_long(c, work, now)) || could_use_more(c, now)))
+		let_one_go(c);
 }
 
 /* --- on its own thread --- */
@@ -140,34 +193,37 @@ static void wait_for_turn(struct crew_seat *g)
 		;
 }
 
+static void look(struct crew_seat *g)
+{
+	g->looked_ms = uv_now(&g->loop->uv);
+	g->cpu_us = os_thread_cpu_us();
+}
+
 /* A guest's thread. */
 static void run_guest(struct loop *l)
 {
 	struct crew_seat *g = l->run_ctx;
-	int alive;
 
 	do {
 		if (go_back(g))
 			wait_for_turn(g);
 		uv_update_time(&l->uv);
-		g->since_ms = uv_now(&l->uv);
-		g->work = 0;
-		alive = uv_run(&l->uv, UV_RUN_DEFAULT);
-	} while (alive);
+		look(g);
+	} while (uv_run(&l->uv, UV_RUN_DEFAULT));
 }
 
-static void own_turn(struct crew_seat *g, unsigned work)
+static void own_turn(struct crew_seat *g)
 {
 	uint64_t now = uv_now(&g->loop->uv);
+	uint64_t us = (now - g->looked_ms) * 1000;
+	uint64_t cpu_before = g->cpu_us;
 
-	g->work += work;
-	if (now - g->since_ms < CREW_REST_MS)
+	if (us < CREW_LOOK_MS * 1000)
 		return;
-	if (g->work < (now - g->since_ms) * CREW_REST_PER_MS &&
-		!atomic_load_explicit(&g->crew->busy, memory_order_relaxed))
+	look(g);
+	if ((g->cpu_us - cpu_before) * 8 < us &&
+		atomic_load_explicit(&g->crew->busy_until_ms, memory_order_relaxed) <= now)
 		uv_stop(&g->loop->uv);
-	g->since_ms = now;
-	g->work = 0;
 }
 
 /* --- */
@@ -185,8 +241,10 @@ int crew_join(struct crew *c, struct crew_seat *s, struct loop *l, struct err *e
 				uv_strerror(rc));
 		}
 		uv_timer_init(host, &s->timer);
+		uv_idle_init(host, &s->again);
 		s->poll.data = s;
 		s->timer.data = s;
+		s->again.data = s;
 		s->back.done = on_back;
 		sem_init(&s->own, 0, 0);
 		l->run = run_guest;
@@ -197,21 +255,22 @@ int crew_join(struct crew *c, struct crew_seat *s, struct loop *l, struct err *e
 	return OK;
 }
 
-void crew_turn(struct crew_seat *s, unsigned work)
+bool crew_turn(struct crew_seat *s, unsigned work)
 {
-	if (!s->crew)
-		return;
-	if (is_host(s))
-		host_turn(s->crew, work);
-	else if (s->place == CREW_HOSTED) /* changed by who runs it only */
-		s->crew->turn_work += work;
-	else
-		own_turn(s, work);
-}
+	struct crew *c = s->crew;
 
-void crew_watches_changed(struct crew_seat *s)
-{
-	s->watches_changed = true;
+	if (!c)
+		return false;
+	if (is_host(s)) {
+		host_turn(c, work);
+	} else if (s->place == CREW_HOSTED) { /* changed by who runs it only */
+		c->turn_work += work;
+		c->turn_loops += work > 0;
+	} else {
+		own_turn(s);
+		return false;
+	}
+	return c->shared;
 }
 
 void crew_leave(struct crew_seat *s)
@@ -227,6 +286,7 @@ void crew_leave(struct crew_seat *s)
 			let_go(g);
 		uv_close((uv_handle_t *)&g->poll, NULL);
 		uv_close((uv_handle_t *)&g->timer, NULL);
+		uv_close((uv_handle_t *)&g->again, NULL);
 	}
 	pthread_mutex_unlock(&c->lock);
 }

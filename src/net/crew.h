@@ -3,11 +3,11 @@
  * As many threads as processors are good for a server that has that much to do. With less to do they cost: each request
  * wakes a thread that handles just that one, and they take the processors from each other, from the log writer and from
  * clients on the same machine. So the first loop of a crew, the host, runs the others, its guests, on its own thread, in
- * the midst of its own turns, until those get long: then a guest goes to a thread of its own, and comes back
- * when it had next to nothing to do for a while.
+ * the midst of its own turns. A guest goes to a thread of its own when turns get long, or when the host's thread is busy and
+ * there are processors to spare; it comes back when it had next to nothing to do for a while.
  *
  * Whoever belongs to a loop need not know: what a loop calls, it calls on one thread at a time, and sees
- * all that was done before. */
+ * all that was done before. Only the thread's name may be another one. */
 #ifndef NET_CREW_H
 #define NET_CREW_H
 
@@ -22,22 +22,28 @@
 #include "net/loop.h"
 
 enum {
-	/* Work of one turn, about requests, about microseconds: on average more, and a guest has to go. */
-	CREW_TURN_MAX = 40,
-	/* A guest with less work in a millisecond comes back, ... */
-	CREW_REST_PER_MS = 16,
-	/* ... when that was so for this time. */
-	CREW_REST_MS = 16,
+	/* Work of a turn in which several loops had some: on average more, and a guest has to go. A request that others are
+	 * handled with is about one, and takes about a microsecond. */
+	CREW_TURN_MAX = 64,
+	CREW_LOOK_MS = 16, /* the time over which a thread is said to be busy, or not */
 };
 
 struct crew {
 	pthread_mutex_t lock;    /* guards the seats' place, closed; docs/threads.md */
 	struct crew_seat *seats; /* the first is the host's */
 	struct crew_seat **end;
-	bool closed;        /* the host ends: nobody comes back */
-	unsigned turn_work; /* the guests', of the host's turn; host's thread */
-	unsigned average;   /* of the work of the host's turns, in sixteenths; host's thread */
-	atomic_bool busy;   /* the host has no time for one more */
+	bool closed; /* the host ends: nobody comes back */
+	unsigned cpus;
+	/* of the host's thread: */
+	unsigned turn_work;  /* the guests', of this turn */
+	unsigned turn_loops; /* that had work in it */
+	bool shared;         /* they were several in the turn before */
+	unsigned average;    /* of the work of such turns, in sixteenths */
+	uint64_t looked_ms;
+	uint64_t cpu_us;     /* used by the thread until then */
+	uint64_t all_cpu_us; /* and by all threads */
+	/* The host has no time for one more until then, by uv_now(). Threads: any. */
+	atomic_uint_fast64_t busy_until_ms;
 };
 
 enum crew_place {
@@ -52,28 +58,29 @@ struct crew_seat {
 	struct crew_seat *next;
 	/* a guest's only: */
 	enum crew_place place;
-	sem_t own;            /* its thread may run it */
-	struct job back;      /* it is to be hosted again */
-	uv_poll_t poll;       /* the host's: something happened in the guest's loop */
-	uv_timer_t timer;     /* the host's: it is time for the guest's next timer */
-	bool watches_changed; /* whoever runs it */
-	uint64_t since_ms;    /* when what was counted in work began; whoever runs it */
-	uint64_t work;
+	sem_t own;       /* its thread may run it */
+	struct job back; /* it is to be hosted again */
+	/* the host's, for what the guest waits for: an event, its next timer, the host's next turn */
+	uv_poll_t poll;
+	uv_timer_t timer;
+	uv_idle_t again;
+	uint64_t looked_ms; /* on its own thread: as the host's */
+	uint64_t cpu_us;
 };
 
 void crew_init(struct crew *c);
 /** All loops have ended. */
 void crew_fini(struct crew *c);
 
-/** @l, not started yet, is the next loop of the crew, the first one the host. The host is started first. @s stays valid
- * until crew_fini(). Returns 0 or ERR_IO. */
+/** @l, not started yet, is the next loop of the crew, the first one the host. The host is started first, and its loop_fini() comes
+ * before the guests'. @s stays valid until crew_fini(). Returns 0 or ERR_IO. */
 MUST_CHECK int crew_join(struct crew *c, struct crew_seat *s, struct loop *l, struct err *e);
 
-/** At the end of a turn of the loop, in which it had so much to do. */
-void crew_turn(struct crew_seat *s, unsigned work);
-/** A watcher of the loop was started, stopped or changed: libuv tells the kernel at the start of the next turn only. */
-void crew_watches_changed(struct crew_seat *s);
-/** The loop closes its handles: a host's guests go. On the loop's thread, or when it was not started. */
+/** At the end of a turn of the loop, in which it had so much to do. True: other loops on its thread had something to do
+ * in theirs. */
+bool crew_turn(struct crew_seat *s, unsigned work);
+/** The loop closes its handles: a host's guests go. On the loop's thread, or when it was not started. A host that ends without it
+ * leaves its guests waiting for ever. */
 void crew_leave(struct crew_seat *s);
 
 #endif

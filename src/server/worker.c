@@ -15,7 +15,8 @@
 #include "server/transport.h"
 
 enum {
-	MOVED_A_REQUEST = 2048,
+	MOVED_A_CALL = 2048,
+	HANDSHAKE_CALLS = 500, /* what a TLS handshake takes */
 	WORK_MAX = 1 << 20,
 };
 
@@ -112,7 +113,6 @@ static void update_events(struct conn *c)
 	if (want == c->events)
 		return;
 	c->events = want;
-	crew_watches_changed(&c->w->seat);
 	if (want)
 		uv_poll_start(&c->poll, want, on_poll);
 	else
@@ -147,19 +147,22 @@ static void conn_flush(struct conn *c)
 		session_sent(c->session, n);
 	}
 	c->w->moved += sent;
+	c->w->n_calls++;
 	c->gave_way = sent >= WORKER_SEND_BYTES && !outq_empty(q);
 	session_resume(c->session);
 	update_events(c);
 }
 
 /* What is read is handled in one go. A client that has thousands of requests under way lets the others have their turn
- * after some hundreds; a large message is one request. */
-static size_t read_room(const struct session *s)
+ * after some hundreds, and after some tens when there were others just now; a large message is one request. */
+static size_t read_room(const struct conn *c)
 {
-	size_t missing = session_missing(s);
+	bool little = c->w->shared && !c->transport.tls; /* which reads whole records */
+	size_t usual = little ? WORKER_READ_SHARED : WORKER_READ_BYTES;
+	size_t missing = session_missing(c->session);
 
-	if (missing <= WORKER_READ_BYTES)
-		return WORKER_READ_BYTES;
+	if (missing <= usual)
+		return usual;
 	return missing < WORKER_READ_LARGE ? missing : WORKER_READ_LARGE;
 }
 
@@ -203,6 +206,7 @@ static void handle_inputs(struct worker *w)
 				 ->dirty) /* else after the turn's flush, when it hardly ever has to change */
 			update_events(c);
 	}
+	w->n_served += w->n_inputs;
 	w->n_inputs = 0;
 	w->n_read = 0;
 }
@@ -210,7 +214,7 @@ static void handle_inputs(struct worker *w)
 static void conn_read(struct conn *c)
 {
 	struct worker *w = c->w;
-	size_t room = read_room(c->session);
+	size_t room = read_room(c);
 	struct err e = ERR_INIT;
 	size_t n;
 	int rc;
@@ -243,6 +247,7 @@ static void conn_handshake(struct conn *c)
 	struct err e = ERR_INIT;
 	int rc = transport_handshake(&c->transport, &e);
 
+	c->w->n_calls += HANDSHAKE_CALLS;
 	if (rc == ERR_CLOSED) {
 		conn_close(c, e.text);
 		return;
@@ -420,12 +425,13 @@ static void after_turn(struct worker *w)
 		end(w);
 }
 
-/* About a request each, or the bytes that are copied in its time. */
+/* In requests, system calls and the bytes that are copied in such a time. */
 static unsigned take_work(struct worker *w)
 {
-	size_t work = w->hub.n_requests + w->moved / MOVED_A_REQUEST;
+	size_t work = w->hub.n_requests + w->n_calls + w->moved / MOVED_A_CALL;
 
 	w->hub.n_requests = 0;
+	w->n_calls = 0;
 	w->moved = 0;
 	return work < WORK_MAX ? (unsigned)work : WORK_MAX;
 }
@@ -436,7 +442,11 @@ static void on_check(uv_check_t *check)
 
 	handle_inputs(w);
 	after_turn(w);
-	crew_turn(&w->seat, take_work(w));
+	if (crew_turn(&w->seat, take_work(w)) || w->n_served > 1)
+		w->shared = WORKER_SHARED_TURNS;
+	else if (w->shared)
+		w->shared--;
+	w->n_served = 0;
 }
 
 static void on_wake(struct loop *l)

@@ -18,7 +18,9 @@
 struct conn;
 
 enum {
-	WORKER_READ_BYTES = 4 << 10,   /* of requests, read from one connection in one turn */
+	WORKER_READ_BYTES = 32 << 10,  /* of requests, read from one connection in one turn */
+	WORKER_READ_SHARED = 4 << 10,  /* the same, when others had requests lately */
+	WORKER_SHARED_TURNS = 32,      /* that is */
 	WORKER_READ_LARGE = 128 << 10, /* of a message that is larger than that */
 	WORKER_SEND_BYTES = 256 << 10, /* sent to one, about, while others wait */
 	WORKER_INPUTS = 64, /* connections that are read from before any of it is handled */
@@ -47,9 +49,13 @@ struct worker {
 	atomic_uint n_conns;
 	uint8_t *read_buf; /* of this turn, and behind it what transport.h borrows */
 	size_t n_read;
-	size_t moved; /* bytes, read and sent in this turn */
+	size_t moved;     /* bytes, read and sent in this turn */
+	unsigned n_calls; /* of the system, to send them, or what takes as long */
 	struct input inputs[WORKER_INPUTS];
 	size_t n_inputs;
+	size_t n_served; /* connections, in this turn */
+	unsigned
+		shared; /* turns to come for which a connection counts as having others beside it */
 };
 
 /** @tls is borrowed until worker_fini(); NULL: connections are not encrypted. @crew: NULL, or what it shares a thread in;

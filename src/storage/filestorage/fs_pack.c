@@ -20,6 +20,9 @@ enum {
 	TAIL_ROUNDS = 50,       /* when more than that is always new, then so be it */
 	APPLIED_WAIT_MS = 2000, /* for event loops to take the last publications (R8) */
 	APPLIED_STEP_MS = 5,
+	LOOK_US = 5000,         /* how often it looks for a processor */
+	BIT_BYTES = 32 << 10,   /* of work, without one */
+	REST_US = 200,          /* after it */
 	LOG_STEPS = 10,         /* lines of progress */
 	LOG_AFTER_US = 1000000, /* but for a pack that is done at once */
 };
@@ -46,7 +49,12 @@ struct run {
 	uint64_t length_before;
 	uint64_t limit_from_us; /* monotonic: bytes are counted since */
 	uint64_t limit_bytes;
-	unsigned logged; /* lines of progress */
+	unsigned cpus;
+	bool crowded;
+	uint64_t looked_us; /* when that was found */
+	uint64_t others_us; /* of the processors, that other threads had used by then */
+	uint64_t bit_bytes; /* of the bit of work at hand */
+	unsigned logged;    /* lines of progress */
 };
 
 /* --- waiting --- */
@@ -113,6 +121,36 @@ static void keep_limit(struct run *r, uint64_t bytes)
 	}
 }
 
+/* True where the server's other threads leave no processor to the pack but the one that all others on the
+ * machine have. */
+static bool is_crowded(struct run *r, uint64_t now)
+{
+	uint64_t quarters = r->cpus > 1 ? 4 * r->cpus - 6 : 1; /* of a processor, that they use */
+	uint64_t others;
+
+	if (now - r->looked_us >= LOOK_US) {
+		others = os_process_cpu_us() - os_thread_cpu_us();
+		r->crowded = (others - r->others_us) * 4 > (now - r->looked_us) * quarters;
+		r->looked_us = now;
+		r->others_us = others;
+	}
+	return r->crowded;
+}
+
+/* Where it is crowded the pack works a small part of the time, and a bit at a time. It would get its fair share otherwise,
+ * some milliseconds of it at a time, and who waits for an answer waits for that. */
+static void leave_room(struct run *r, uint64_t bytes)
+{
+	const struct timespec rest = { .tv_nsec = REST_US * 1000 };
+
+	r->bit_bytes += bytes;
+	if (r->no_limit || r->bit_bytes < BIT_BYTES)
+		return;
+	r->bit_bytes = 0;
+	if (is_crowded(r, clock_mono_us(&clock_system)))
+		nanosleep(&rest, NULL);
+}
+
 /* --- progress --- */
 
 static void set_phase(struct run *r, const char *phase, uint64_t all_bytes)
@@ -153,6 +191,7 @@ static int tick(struct pack *p, uint64_t bytes, struct err *e)
 	if (p->in_pos)
 		log_progress(r, "copying", done, all);
 	keep_limit(r, bytes);
+	leave_room(r, bytes);
 	return stopped(r, e);
 }
 
@@ -315,6 +354,7 @@ static int begin(struct run *r, struct err *e)
 	int rc = pack_paths_init(&r->names, fs->path, e);
 
 	r->limit_from_us = clock_mono_us(&clock_system);
+	r->cpus = os_cpus();
 	r->p.from = data_file_get(&fs->data);
 	r->length_before = index_count(r->p.from->index);
 	r->p.gc = fs->options.pack_gc;

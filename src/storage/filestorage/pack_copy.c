@@ -223,9 +223,7 @@ static int copy_packed(
 		rc = patch(p, txn + 8, tlen, e);
 		buf_put_be64(&p->out, tlen);
 	}
-	if (rc == OK)
-		rc = pack_check_end(s, off, &h, e);
-	return rc == OK ? p->tick(p, h.tlen, e) : rc;
+	return rc == OK ? pack_check_end(s, off, &h, e) : rc;
 }
 
 int pack_copy(struct pack *p, struct err *e)
@@ -443,8 +441,7 @@ static int copy_txn(struct pack *p, struct scan *s, uint64_t off, uint64_t *ret_
 		return rc;
 	buf_put_be64(&p->out, h.tlen);
 	*ret_end = end + 8;
-	rc = apply_notes(p, txn, e);
-	return rc == OK ? p->tick(p, h.tlen, e) : rc;
+	return apply_notes(p, txn, e);
 }
 
 int pack_tail(struct pack *p, uint64_t end, struct err *e)

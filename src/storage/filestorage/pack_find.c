@@ -53,7 +53,6 @@ int pack_read_rec(struct pack *p, struct scan *s, uint64_t off, uint64_t txn_off
 	const uint8_t *b;
 	int rc = scan_get(s, off, FS_REC_HEADER_LEN, &b, e);
 
-	(void)p;
 	if (rc != OK)
 		return rc;
 	fs_rec_header_get(b, ret);
@@ -62,8 +61,9 @@ int pack_read_rec(struct pack *p, struct scan *s, uint64_t off, uint64_t txn_off
 	if (ret->vlen || ret->plen > txn_end - off || fs_rec_size(ret) > txn_end - off)
 		return corrupt(e, off, "a record that is longer than its transaction");
 	*ret_back = 0;
-	if (ret->plen)
-		return OK;
+	rc = p->tick(p, fs_rec_size(ret), e);
+	if (rc != OK || ret->plen)
+		return rc;
 	rc = scan_get(s, off + FS_REC_HEADER_LEN, 8, &b, e);
 	if (rc != OK)
 		return rc;
@@ -182,9 +182,7 @@ static int each_rec(struct pack *p, struct scan *s, uint64_t off, const struct f
 		if (rc == OK)
 			at += fs_rec_size(&r);
 	}
-	if (rc == OK)
-		rc = pack_check_end(s, off, h, e);
-	return rc == OK ? p->tick(p, h->tlen, e) : rc;
+	return rc == OK ? pack_check_end(s, off, h, e) : rc;
 }
 
 static int take_current(

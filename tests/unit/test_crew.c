@@ -1,0 +1,386 @@
+/* Loops that share a thread: who runs them when, and that nothing gets lost when that changes. */
+#include "cmocka_all.h"
+
+#include <semaphore.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/compiler.h"
+#include "net/crew.h"
+
+enum {
+	TRIES = 2000,
+	LONG = 4 * CREW_TURN_MAX,
+	WAIT_S = 60,
+};
+
+/* A loop with a client, and a timer. */
+struct side {
+	struct loop loop;
+	struct crew_seat seat;
+	uv_check_t check;
+	uv_poll_t client, second;
+	uv_timer_t timer;
+	uv_idle_t endless;
+	int fds[2], second_fds[2];
+	atomic_uint work; /* of each of its turns */
+	bool starts_second;
+	struct job end, start_endless, start_timer, stop_timer;
+	_Atomic(pthread_t) ran_on;
+	sem_t answered, stopped;
+};
+
+static struct crew crew;
+static struct side host, guest;
+
+static void answer(struct side *s)
+{
+	atomic_store(&s->ran_on, pthread_self());
+	sem_post(&s->answered);
+}
+
+static void wait_for(sem_t *what)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += WAIT_S;
+	assert_int_equal(sem_timedwait(what, &until), 0);
+}
+
+static void on_second(uv_poll_t *p, int status, int events)
+{
+	struct side *s = p->data;
+	char c;
+
+	(void)status, (void)events;
+	if (read(s->second_fds[0], &c, 1) == 1)
+		answer(s);
+}
+
+static void on_client(uv_poll_t *p, int status, int events)
+{
+	struct side *s = p->data;
+	char c;
+
+	(void)status, (void)events;
+	if (read(s->fds[0], &c, 1) != 1)
+		return;
+	if (s->starts_second)
+		uv_poll_start(&s->second, UV_READABLE, on_second);
+	answer(s);
+}
+
+static void on_timer(uv_timer_t *t)
+{
+	answer(t->data);
+}
+
+static void on_endless(uv_idle_t *i)
+{
+	(void)i;
+}
+
+static void on_check(uv_check_t *c)
+{
+	struct side *s = c->data;
+
+	crew_turn(&s->seat, atomic_load(&s->work));
+}
+
+static void on_wake(struct loop *l)
+{
+	(void)l;
+}
+
+static void close_handles(struct side *s)
+{
+	crew_leave(&s->seat);
+	uv_close((uv_handle_t *)&s->check, NULL);
+	uv_close((uv_handle_t *)&s->client, NULL);
+	uv_close((uv_handle_t *)&s->second, NULL);
+	uv_close((uv_handle_t *)&s->timer, NULL);
+	uv_close((uv_handle_t *)&s->endless, NULL);
+}
+
+static void run_end(struct job *j)
+{
+	struct side *s = CONTAINER_OF(j, struct side, end);
+
+	close_handles(s);
+	loop_finish(&s->loop);
+}
+
+static void run_endless(struct job *j)
+{
+	struct side *s = CONTAINER_OF(j, struct side, start_endless);
+
+	uv_idle_start(&s->endless, on_endless);
+}
+
+static void run_start_timer(struct job *j)
+{
+	struct side *s = CONTAINER_OF(j, struct side, start_timer);
+
+	uv_timer_start(&s->timer, on_timer, CREW_LOOK_MS, CREW_LOOK_MS);
+}
+
+static void run_stop_timer(struct job *j)
+{
+	struct side *s = CONTAINER_OF(j, struct side, stop_timer);
+
+	uv_timer_stop(&s->timer);
+	while (sem_trywait(&s->answered) == 0)
+		;
+	sem_post(&s->stopped);
+}
+
+static void open_side(struct side *s)
+{
+	struct err e = ERR_INIT;
+
+	memset(s, 0, sizeof(*s));
+	assert_int_equal(loop_init(&s->loop, on_wake, &e), OK);
+	assert_int_equal(crew_join(&crew, &s->seat, &s->loop, &e), OK);
+	assert_int_equal(pipe(s->fds), 0);
+	assert_int_equal(pipe(s->second_fds), 0);
+	sem_init(&s->answered, 0, 0);
+	sem_init(&s->stopped, 0, 0);
+	uv_check_init(&s->loop.uv, &s->check);
+	uv_check_start(&s->check, on_check);
+	uv_poll_init(&s->loop.uv, &s->client, s->fds[0]);
+	uv_poll_init(&s->loop.uv, &s->second, s->second_fds[0]);
+	uv_poll_start(&s->client, UV_READABLE, on_client);
+	uv_timer_init(&s->loop.uv, &s->timer);
+	uv_idle_init(&s->loop.uv, &s->endless);
+	s->check.data = s->client.data = s->second.data = s->timer.data = s;
+	s->end.done = run_end;
+	s->start_endless.done = run_endless;
+	s->start_timer.done = run_start_timer;
+	s->stop_timer.done = run_stop_timer;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	crew_init(&crew);
+	crew.cpus = 2; /* none to spare for a second busy loop */
+	open_side(&host);
+	open_side(&guest);
+	return 0;
+}
+
+static void close_side(struct side *s)
+{
+	loop_fini(&s->loop);
+	for (int i = 0; i < 2; i++) {
+		close(s->fds[i]);
+		close(s->second_fds[i]);
+	}
+	sem_destroy(&s->answered);
+	sem_destroy(&s->stopped);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	close_side(&host);
+	close_side(&guest);
+	crew_fini(&crew);
+	return 0;
+}
+
+static void start(void)
+{
+	struct err e = ERR_INIT;
+
+	assert_int_equal(loop_start(&host.loop, "host", &e), OK);
+	assert_int_equal(loop_start(&guest.loop, "guest", &e), OK);
+}
+
+static void end(struct side *s)
+{
+	s->loop.exec.post(&s->loop.exec, &s->end);
+	loop_join(&s->loop);
+}
+
+static void poke(struct side *s, int fd)
+{
+	assert_int_equal(write(fd, "x", 1), 1);
+	wait_for(&s->answered);
+}
+
+static bool is_hosted(void)
+{
+	poke(&guest, guest.fds[1]);
+	return pthread_equal(guest.ran_on, host.loop.thread);
+}
+
+static void until_hosted(bool hosted)
+{
+	time_t end = time(NULL) + WAIT_S;
+
+	while (is_hosted() != hosted)
+		assert_true(time(NULL) < end);
+}
+
+/* With a turn now and then, and no other work. */
+static void until_back(void)
+{
+	time_t end = time(NULL) + WAIT_S;
+
+	guest.loop.exec.post(&guest.loop.exec, &guest.start_timer);
+	do {
+		assert_true(time(NULL) < end);
+		wait_for(&guest.answered);
+	} while (!pthread_equal(guest.ran_on, host.loop.thread));
+	guest.loop.exec.post(&guest.loop.exec, &guest.stop_timer);
+	wait_for(&guest.stopped);
+}
+
+static void test_shares(void **state)
+{
+	(void)state;
+	start();
+	until_hosted(true);
+	for (int i = 0; i < TRIES; i++)
+		assert_true(is_hosted());
+	poke(&host, host.fds[1]);
+	assert_true(pthread_equal(host.ran_on, host.loop.thread));
+	end(&guest);
+	end(&host);
+}
+
+static void test_goes_and_comes(void **state)
+{
+	(void)state;
+	start();
+	until_hosted(true);
+	for (int round = 0; round < 3; round++) {
+		atomic_store(&host.work, LONG);
+		atomic_store(&guest.work, LONG);
+		until_hosted(false);
+		assert_true(pthread_equal(guest.ran_on, guest.loop.thread));
+		atomic_store(&host.work, 0);
+		atomic_store(&guest.work, 0);
+		until_back();
+	}
+	end(&guest);
+	end(&host);
+}
+
+/* Work of the host alone keeps nobody waiting. */
+static void test_alone(void **state)
+{
+	(void)state;
+	start();
+	until_hosted(true);
+	atomic_store(&host.work, LONG);
+	for (int i = 0; i < TRIES; i++)
+		poke(&host, host.fds[1]);
+	assert_true(is_hosted());
+	end(&guest);
+	end(&host);
+}
+
+/* What a callback begins to wait for is seen, though its turn is over. */
+static void test_new_watch(void **state)
+{
+	(void)state;
+	guest.starts_second = true;
+	start();
+	until_hosted(true);
+	poke(&guest, guest.second_fds[1]);
+	assert_true(pthread_equal(guest.ran_on, host.loop.thread));
+	end(&guest);
+	end(&host);
+}
+
+static void test_timer(void **state)
+{
+	(void)state;
+	uv_timer_start(&guest.timer, on_timer, 5, 5);
+	start();
+	for (int i = 0; i < 20; i++)
+		wait_for(&guest.answered);
+	end(&host);
+	for (int i = 0; i < 5; i++)
+		wait_for(&guest.answered);
+	end(&guest);
+}
+
+/* A guest that always has something to do is not all that the host does. */
+static void test_endless_guest(void **state)
+{
+	(void)state;
+	start();
+	until_hosted(true);
+	guest.loop.exec.post(&guest.loop.exec, &guest.start_endless);
+	for (int i = 0; i < TRIES; i++) {
+		poke(&host, host.fds[1]);
+		assert_true(is_hosted());
+	}
+	end(&guest);
+	end(&host);
+}
+
+static void test_host_ends_first(void **state)
+{
+	(void)state;
+	start();
+	until_hosted(true);
+	end(&host);
+	assert_false(is_hosted());
+	end(&guest);
+}
+
+/* While the guest may be on its way back. */
+static void test_ends_at_once(void **state)
+{
+	(void)state;
+	start();
+	end(&host);
+	poke(&guest, guest.fds[1]);
+	assert_true(pthread_equal(guest.ran_on, guest.loop.thread));
+	end(&guest);
+}
+
+static void test_processors_to_spare(void **state)
+{
+	(void)state;
+	crew.cpus = 64;
+	start();
+	until_hosted(true);
+	host.loop.exec.post(&host.loop.exec, &host.start_endless); /* a busy thread */
+	until_hosted(false);
+	end(&guest);
+	end(&host);
+}
+
+static void test_never_started(void **state)
+{
+	(void)state;
+	close_handles(&host);
+	close_handles(&guest);
+}
+
+#define SIDES(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SIDES(test_shares),
+		SIDES(test_goes_and_comes),
+		SIDES(test_alone),
+		SIDES(test_new_watch),
+		SIDES(test_timer),
+		SIDES(test_endless_guest),
+		SIDES(test_host_ends_first),
+		SIDES(test_ends_at_once),
+		SIDES(test_processors_to_spare),
+		SIDES(test_never_started),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
