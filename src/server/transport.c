@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/os.h"
 
 enum {
@@ -153,6 +154,7 @@ static int recv_tls(struct transport *t, uint8_t *p, size_t n, size_t *ret_n, st
 	size_t got = 0;
 	int rc = OK;
 
+	CHECK(n >= TLS_RECORD_MAX);
 	while (rc == OK && n - got >= TLS_RECORD_MAX) {
 		size_t more;
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import socket
 import ssl
 import struct
@@ -246,6 +247,21 @@ def test_many_connections(tls_server, tls_wire):
         w.call('ping')
         assert len({oid for _, seen in w.invalidations() for oid in seen} | set(oids)) == 64
     assert not problems(s)
+
+
+def test_many_at_once(tls_server, tls_wire):
+    """Of each of several clients with requests little is read in a turn: under TLS, whole records all the same."""
+    s = tls_server()
+    clients = [tls_wire(s) for _ in range(8)]
+    for turn in range(1, 4):
+        s.process.send_signal(signal.SIGSTOP)
+        for w in clients:
+            for i in range(200):
+                w.send_raw(w.message(1000 * turn + i, 'ping', ()))
+        s.process.send_signal(signal.SIGCONT)
+        for w in clients:
+            for i in range(200):
+                assert w.reply(1000 * turn + i) is None
 
 
 def test_a_client_that_does_not_read(tls_server, tls_wire):
