@@ -212,18 +212,18 @@ static void run_guest(struct loop *l)
 	} while (uv_run(&l->uv, UV_RUN_DEFAULT));
 }
 
-static void own_turn(struct crew_seat *g)
+/* Next to nothing to do, and the host has time. */
+static bool is_resting(struct crew_seat *g)
 {
 	uint64_t now = uv_now(&g->loop->uv);
 	uint64_t us = (now - g->looked_ms) * 1000;
 	uint64_t cpu_before = g->cpu_us;
 
 	if (us < CREW_LOOK_MS * 1000)
-		return;
+		return false;
 	look(g);
-	if ((g->cpu_us - cpu_before) * 8 < us &&
-		atomic_load_explicit(&g->crew->busy_until_ms, memory_order_relaxed) <= now)
-		uv_stop(&g->loop->uv);
+	return (g->cpu_us - cpu_before) * 8 < us &&
+	       atomic_load_explicit(&g->crew->busy_until_ms, memory_order_relaxed) <= now;
 }
 
 /* --- */
@@ -255,7 +255,7 @@ int crew_join(struct crew *c, struct crew_seat *s, struct loop *l, struct err *e
 	return OK;
 }
 
-bool crew_turn(struct crew_seat *s, unsigned work)
+bool crew_turn(struct crew_seat *s, unsigned work, bool idle)
 {
 	struct crew *c = s->crew;
 
@@ -267,7 +267,8 @@ bool crew_turn(struct crew_seat *s, unsigned work)
 		c->turn_work += work;
 		c->turn_loops += work > 0;
 	} else {
-		own_turn(s);
+		if (idle || is_resting(s))
+			uv_stop(&s->loop->uv);
 		return false;
 	}
 	return c->shared;

@@ -4,7 +4,7 @@
  * wakes a thread that handles just that one, and they take the processors from each other, from the log writer and from
  * clients on the same machine. So the first loop of a crew, the host, runs the others, its guests, on its own thread, in
  * the midst of its own turns. A guest goes to a thread of its own when turns get long, or when the host's thread is busy and
- * there are processors to spare; it comes back when it had next to nothing to do for a while.
+ * there are processors to spare; it comes back when it has nobody to serve, or had next to nothing to do for a while.
  *
  * Whoever belongs to a loop need not know: what a loop calls, it calls on one thread at a time, and sees
  * all that was done before. Only the thread's name may be another one. */
@@ -76,9 +76,9 @@ void crew_fini(struct crew *c);
  * before the guests'. @s stays valid until crew_fini(). Returns 0 or ERR_IO. */
 MUST_CHECK int crew_join(struct crew *c, struct crew_seat *s, struct loop *l, struct err *e);
 
-/** At the end of a turn of the loop, in which it had so much to do. True: other loops on its thread had something to do
- * in theirs. */
-bool crew_turn(struct crew_seat *s, unsigned work);
+/** At the end of a turn of the loop, in which it had so much to do. @idle: nobody is there whom it could serve. True: other loops on its
+ * thread had something to do in theirs. */
+bool crew_turn(struct crew_seat *s, unsigned work, bool idle);
 /** The loop closes its handles: a host's guests go. On the loop's thread, or when it was not started. A host that ends without it
  * leaves its guests waiting for ever. */
 void crew_leave(struct crew_seat *s);

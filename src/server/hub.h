@@ -1,6 +1,6 @@
 /* A hub is what one event loop has of the server: its sessions, how far it has taken the
  * publications of each storage, and what other threads have posted to it. All of it, the
- * sessions included, belongs to that loop's thread; only hub_post() may be called from others.
+ * sessions included, belongs to who runs that loop; only hub_post() may be called from others.
  *
  * I1  `applied` of a storage moves in hub_catch_up() only, and only after the invalidations of
  *     the publication are in the sessions' queues (R1).

@@ -442,7 +442,7 @@ static void on_check(uv_check_t *check)
 
 	handle_inputs(w);
 	after_turn(w);
-	if (crew_turn(&w->seat, take_work(w)) || w->n_served > 1)
+	if (crew_turn(&w->seat, take_work(w), !w->hub.n_open) || w->n_served > 1)
 		w->shared = WORKER_SHARED_TURNS;
 	else if (w->shared)
 		w->shared--;

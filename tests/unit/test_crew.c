@@ -25,6 +25,7 @@ struct side {
 	uv_idle_t endless;
 	int fds[2], second_fds[2];
 	atomic_uint work; /* of each of its turns */
+	atomic_bool idle; /* after it */
 	bool starts_second;
 	struct job end, start_endless, start_timer, stop_timer;
 	_Atomic(pthread_t) ran_on;
@@ -86,7 +87,7 @@ static void on_check(uv_check_t *c)
 {
 	struct side *s = c->data;
 
-	crew_turn(&s->seat, atomic_load(&s->work));
+	crew_turn(&s->seat, atomic_load(&s->work), atomic_load(&s->idle));
 }
 
 static void on_wake(struct loop *l)
@@ -270,6 +271,22 @@ static void test_goes_and_comes(void **state)
 	end(&host);
 }
 
+/* Who has nobody to serve comes back at once, however busy the host was. */
+static void test_idle(void **state)
+{
+	(void)state;
+	start();
+	until_hosted(true);
+	atomic_store(&host.work, LONG);
+	atomic_store(&guest.work, LONG);
+	until_hosted(false);
+	atomic_store(&guest.idle, true);
+	poke(&guest, guest.fds[1]);
+	until_hosted(true);
+	end(&guest);
+	end(&host);
+}
+
 /* Work of the host alone keeps nobody waiting. */
 static void test_alone(void **state)
 {
@@ -372,6 +389,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SIDES(test_shares),
 		SIDES(test_goes_and_comes),
+		SIDES(test_idle),
 		SIDES(test_alone),
 		SIDES(test_new_watch),
 		SIDES(test_timer),

@@ -22,7 +22,7 @@ enum {
 	APPLIED_STEP_MS = 5,
 	LOOK_US = 5000,         /* how often it looks for a processor */
 	BIT_BYTES = 32 << 10,   /* of work, without one */
-	REST_US = 200,          /* after it */
+	REST_US = 400,          /* after it */
 	LOG_STEPS = 10,         /* lines of progress */
 	LOG_AFTER_US = 1000000, /* but for a pack that is done at once */
 };
