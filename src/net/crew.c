@@ -104,15 +104,17 @@ static void on_back(struct job *j)
 	run_hosted(g);
 }
 
+/* That one which had most to do lately. */
 static void let_one_go(struct crew *c)
 {
-	struct crew_seat *g = guests(c);
+	struct crew_seat *most = NULL;
 
 	pthread_mutex_lock(&c->lock);
-	while (g && g->place != CREW_HOSTED)
-		g = g->next;
-	if (g)
-		let_go(g);
+	for (struct crew_seat *g = guests(c); g; g = g->next)
+		if (g->place == CREW_HOSTED && g->lately > (most ? most->lately : 0))
+			most = g;
+	if (most)
+		let_go(most);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -145,6 +147,9 @@ static bool could_use_more(struct crew *c, uint64_t now)
 
 	if (now - c->looked_ms < CREW_LOOK_MS)
 		return false;
+	if (!c->n_shared)
+		c->average = 0; /* what was long ago decides nothing */
+	c->n_shared = 0;
 	cpu_before = c->cpu_us;
 	all_before = c->all_cpu_us;
 	c->looked_ms = now;
@@ -158,15 +163,20 @@ static bool could_use_more(struct crew *c, uint64_t now)
 static void host_turn(struct crew *c, unsigned work)
 {
 	uint64_t now = uv_now(&c->seats->loop->uv);
-	bool shared;
+	unsigned n_loops = work > 0;
 
-	c->turn_loops += work > 0;
-	work += c->turn_work;
-	c->shared = shared = c->turn_loops > 1;
-	c->turn_loops = 0;
-	c->turn_work = 0;
-	if (guests(c) && ((shared && is_long(c, work, now)) || could_use_more(c, now)))
+	for (struct crew_seat *g = guests(c); g; g = g->next) {
+		n_loops += g->work > 0;
+		work += g->work;
+		g->lately += g->work;
+		g->work = 0;
+	}
+	c->shared = n_loops > 1;
+	c->n_shared += c->shared;
+	if (guests(c) && ((c->shared && is_long(c, work, now)) || could_use_more(c, now)))
 		let_one_go(c);
+	for (struct crew_seat *g = guests(c); g && c->looked_ms == now; g = g->next)
+		g->lately = 0;
 }
 
 /* --- on its own thread --- */
@@ -264,8 +274,7 @@ bool crew_turn(struct crew_seat *s, unsigned work, bool idle)
 	if (is_host(s)) {
 		host_turn(c, work);
 	} else if (s->place == CREW_HOSTED) { /* changed by who runs it only */
-		c->turn_work += work;
-		c->turn_loops += work > 0;
+		s->work += work;              /* it may have several turns in one of the host's */
 	} else {
 		if (idle || is_resting(s))
 			uv_stop(&s->loop->uv);

@@ -35,10 +35,9 @@ struct crew {
 	bool closed; /* the host ends: nobody comes back */
 	unsigned cpus;
 	/* of the host's thread: */
-	unsigned turn_work;  /* the guests', of this turn */
-	unsigned turn_loops; /* that had work in it */
-	bool shared;         /* they were several in the turn before */
-	unsigned average;    /* of the work of such turns, in sixteenths */
+	bool shared;       /* several loops had work in the turn before */
+	unsigned n_shared; /* such turns since looked_ms */
+	unsigned average;  /* of the work of such turns, in sixteenths */
 	uint64_t looked_ms;
 	uint64_t cpu_us;     /* used by the thread until then */
 	uint64_t all_cpu_us; /* and by all threads */
@@ -64,6 +63,8 @@ struct crew_seat {
 	uv_poll_t poll;
 	uv_timer_t timer;
 	uv_idle_t again;
+	unsigned work;      /* of the host's turn at hand */
+	unsigned lately;    /* and of those since the host looked */
 	uint64_t looked_ms; /* on its own thread: as the host's */
 	uint64_t cpu_us;
 };

@@ -10,9 +10,9 @@
 #include "net/crew.h"
 
 enum {
-	TRIES = 2000,
+	TRIES = 200,
 	LONG = 4 * CREW_TURN_MAX,
-	WAIT_S = 60,
+	WAIT_S = 20,
 };
 
 /* A loop with a client, and a timer. */
@@ -26,7 +26,7 @@ struct side {
 	int fds[2], second_fds[2];
 	atomic_uint work; /* of each of its turns */
 	atomic_bool idle; /* after it */
-	bool starts_second;
+	bool starts_second, changes_second, second_on;
 	struct job end, start_endless, start_timer, stop_timer;
 	_Atomic(pthread_t) ran_on;
 	sem_t answered, stopped;
@@ -70,6 +70,13 @@ static void on_client(uv_poll_t *p, int status, int events)
 		return;
 	if (s->starts_second)
 		uv_poll_start(&s->second, UV_READABLE, on_second);
+	if (s->changes_second) {
+		s->second_on = !s->second_on;
+		if (s->second_on)
+			uv_poll_start(&s->second, UV_READABLE, on_second);
+		else
+			uv_poll_stop(&s->second);
+	}
 	answer(s);
 }
 
@@ -301,6 +308,20 @@ static void test_alone(void **state)
 	end(&host);
 }
 
+/* Nor does that of a guest alone, who may have several turns in one of the host's. */
+static void test_guest_alone(void **state)
+{
+	(void)state;
+	guest.changes_second = true;
+	start();
+	until_hosted(true);
+	atomic_store(&guest.work, LONG);
+	for (int i = 0; i < TRIES; i++)
+		assert_true(is_hosted());
+	end(&guest);
+	end(&host);
+}
+
 /* What a callback begins to wait for is seen, though its turn is over. */
 static void test_new_watch(void **state)
 {
@@ -319,8 +340,13 @@ static void test_timer(void **state)
 	(void)state;
 	uv_timer_start(&guest.timer, on_timer, 5, 5);
 	start();
-	for (int i = 0; i < 20; i++)
+	do
 		wait_for(&guest.answered);
+	while (!pthread_equal(guest.ran_on, host.loop.thread));
+	for (int i = 0; i < 20; i++) {
+		wait_for(&guest.answered);
+		assert_true(pthread_equal(guest.ran_on, host.loop.thread));
+	}
 	end(&host);
 	for (int i = 0; i < 5; i++)
 		wait_for(&guest.answered);
@@ -367,6 +393,7 @@ static void test_processors_to_spare(void **state)
 {
 	(void)state;
 	crew.cpus = 64;
+	atomic_store(&guest.work, 1);
 	start();
 	until_hosted(true);
 	host.loop.exec.post(&host.loop.exec, &host.start_endless); /* a busy thread */
@@ -391,6 +418,7 @@ int main(void)
 		SIDES(test_goes_and_comes),
 		SIDES(test_idle),
 		SIDES(test_alone),
+		SIDES(test_guest_alone),
 		SIDES(test_new_watch),
 		SIDES(test_timer),
 		SIDES(test_endless_guest),

@@ -9,6 +9,7 @@
 #include "codec/tid.h"
 #include "storage/filestorage/filestorage.h"
 #include "storage/filestorage/fs.h"
+#include "storage/filestorage/fs_pack.h"
 
 #define NOW_S ((double)TEST_NOW_US / 1e6)
 #define LATER (NOW_S + 86400)
@@ -608,9 +609,24 @@ static void test_no_memory(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, test_dir_setup, test_dir_teardown)
 
+static void test_crowded(void **state)
+{
+	(void)state;
+	assert_false(pack_is_crowded(5000, 5000, 5000, 2)); /* nobody else */
+	assert_false(pack_is_crowded(5000, 4999, 5000, 2)); /* clocks read one after the other */
+	assert_false(pack_is_crowded(5000, 7400, 5000, 2));
+	assert_true(pack_is_crowded(5000, 7600, 5000, 2));
+	assert_true(pack_is_crowded(5000, 2600, 0, 2)); /* as it rested */
+	assert_false(pack_is_crowded(5000, 10000, 5000, 64));
+	assert_true(pack_is_crowded(5000, 5000 * 63, 0, 64));
+	assert_false(pack_is_crowded(5000, 4000, 3000, 1));
+	assert_true(pack_is_crowded(5000, 4000, 2000, 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_crowded),
 		TEST(test_garbage),
 		TEST(test_without_gc),
 		TEST(test_nothing_to_pack),

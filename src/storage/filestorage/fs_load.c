@@ -25,7 +25,7 @@ struct place {
 	void *large; /* allocated for data that did not fit; freed after done() */
 };
 
-/* Each loop's own: done() is called before it is used again, or it is marked busy. */
+/* Each thread's own: done() is called before it is used again, or it is marked busy. */
 static _Thread_local struct {
 	bool busy;
 	uint32_t usual; /* bytes of the records it loads, on average */

@@ -51,10 +51,11 @@ struct run {
 	uint64_t limit_bytes;
 	unsigned cpus;
 	bool crowded;
-	uint64_t looked_us; /* when that was found */
-	uint64_t others_us; /* of the processors, that other threads had used by then */
-	uint64_t bit_bytes; /* of the bit of work at hand */
-	unsigned logged;    /* lines of progress */
+	uint64_t looked_us;  /* when that was found */
+	uint64_t process_us; /* of the processors, that all threads had used by then */
+	uint64_t own_us;     /* and this one */
+	uint64_t bit_bytes;  /* of the bit of work at hand */
+	unsigned logged;     /* lines of progress */
 };
 
 /* --- waiting --- */
@@ -121,20 +122,24 @@ static void keep_limit(struct run *r, uint64_t bytes)
 	}
 }
 
-/* True where the server's other threads leave no processor to the pack but the one that all others on the
- * machine have. */
-static bool is_crowded(struct run *r, uint64_t now)
+bool pack_is_crowded(uint64_t us, uint64_t process_us, uint64_t own_us, unsigned cpus)
 {
-	uint64_t quarters = r->cpus > 1 ? 4 * r->cpus - 6 : 1; /* of a processor, that they use */
-	uint64_t others;
+	uint64_t quarters = cpus > 1 ? 4 * cpus - 6 : 1;
 
-	if (now - r->looked_us >= LOOK_US) {
-		others = os_process_cpu_us() - os_thread_cpu_us();
-		r->crowded = (others - r->others_us) * 4 > (now - r->looked_us) * quarters;
-		r->looked_us = now;
-		r->others_us = others;
-	}
-	return r->crowded;
+	/* the clocks are read one after the other: what is left may be less than nothing */
+	return process_us > own_us && (process_us - own_us) * 4 > us * quarters;
+}
+
+static void look(struct run *r, uint64_t now)
+{
+	uint64_t process = os_process_cpu_us();
+	uint64_t own = os_thread_cpu_us();
+
+	r->crowded = r->looked_us && pack_is_crowded(now - r->looked_us, process - r->process_us,
+					     own - r->own_us, r->cpus);
+	r->looked_us = now;
+	r->process_us = process;
+	r->own_us = own;
 }
 
 /* Where it is crowded the pack works a small part of the time, and a bit at a time. It would get its fair share otherwise,
@@ -142,12 +147,16 @@ static bool is_crowded(struct run *r, uint64_t now)
 static void leave_room(struct run *r, uint64_t bytes)
 {
 	const struct timespec rest = { .tv_nsec = REST_US * 1000 };
+	uint64_t now;
 
 	r->bit_bytes += bytes;
 	if (r->no_limit || r->bit_bytes < BIT_BYTES)
 		return;
 	r->bit_bytes = 0;
-	if (is_crowded(r, clock_mono_us(&clock_system)))
+	now = clock_mono_us(&clock_system);
+	if (now - r->looked_us >= LOOK_US)
+		look(r, now);
+	if (r->crowded)
 		nanosleep(&rest, NULL);
 }
 

@@ -45,4 +45,10 @@ bool fs_is_packing(struct filestorage *fs);
 /** What a pack that was killed left beside a whole data file goes. Not for a storage that is read-only. */
 void fs_pack_clean(struct filestorage *fs);
 
+/**
+ * In @us the process used @process_us of its @cpus processors, @own_us of that for the pack. True when its other threads leave
+ * no processor to the pack, and half of one to everybody else (of a single one: use a quarter).
+ */
+bool pack_is_crowded(uint64_t us, uint64_t process_us, uint64_t own_us, unsigned cpus);
+
 #endif

@@ -35,7 +35,6 @@ int pack_read_txn(
 	const uint8_t *b;
 	int rc = scan_get(s, off, FS_TXN_HEADER_LEN, &b, e);
 
-	(void)p;
 	if (rc != OK)
 		return rc;
 	fs_txn_header_get(b, ret);
@@ -44,7 +43,7 @@ int pack_read_txn(
 	if (ret->tlen < fs_txn_header_size(ret) || ret->tlen > s->size - off ||
 		ret->tlen + 8 > s->size - off)
 		return corrupt(e, off, "a transaction of a length that cannot be");
-	return OK;
+	return p->tick(p, fs_txn_header_size(ret), e);
 }
 
 int pack_read_rec(struct pack *p, struct scan *s, uint64_t off, uint64_t txn_off, uint64_t txn_end,
