@@ -52,12 +52,12 @@ static bool real_copy(struct disk_file *f, void *p, size_t n, uint64_t off)
 	       file_map_read(r->map, p, n, off);
 }
 
-static void real_prefetch(struct disk_file *f, size_t n, uint64_t off)
+static void real_prefetch(struct disk_file *f, size_t n, const uint64_t *offs, size_t n_offs)
 {
 	struct real_file *r = CONTAINER_OF(f, struct real_file, base);
 
 	if (r->map)
-		file_map_prefetch(r->map, n, off);
+		file_map_prefetch(r->map, n, offs, n_offs);
 }
 
 /* One call that tells of many pages in place of one that reads from one or two. */

@@ -19,8 +19,8 @@ struct disk_ops {
 		size_t *ret_n, struct err *e);
 	/** As pread of all @n bytes, if that takes no system call and no waiting; else false. May be NULL. */
 	bool (*copy)(struct disk_file *f, void *p, size_t n, uint64_t off);
-	/** Let the processor fetch these bytes for copy(), as far as it can. NULL where copy is. */
-	void (*prefetch)(struct disk_file *f, size_t n, uint64_t off);
+	/** Let the processor fetch @n bytes at each of @n_offs places for copy(), as far as it can. NULL where copy is. */
+	void (*prefetch)(struct disk_file *f, size_t n, const uint64_t *offs, size_t n_offs);
 	int (*pwrite)(struct disk_file *f, const void *p, size_t n, uint64_t off, struct err *e);
 	int (*pwrite_dsync)(
 		struct disk_file *f, const void *p, size_t n, uint64_t off, struct err *e);

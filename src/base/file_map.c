@@ -8,6 +8,7 @@
 
 #include "base/guarded.h"
 #include "base/mem.h"
+#include "base/slice.h"
 
 enum {
 	PAGE_SHIFT = 12,
@@ -17,6 +18,7 @@ enum {
 	LINE_BYTES = 64,      /* of the processor's caches */
 	KNOWN_S = 10,         /* how long a page counts as being in memory */
 	ASK_PAGES = 16,       /* are asked for together */
+	TOGETHER = 32,        /* prefetched */
 };
 
 #define CHUNK_BYTES ((size_t)1 << CHUNK_SHIFT)
@@ -132,22 +134,44 @@ bool file_map_ask(struct file_map *m, uint64_t off)
 	return true;
 }
 
-void file_map_prefetch(const struct file_map *m, size_t n, uint64_t off)
+/* The @n bytes at @off that are mapped. */
+static struct slice mapped(const struct file_map *m, size_t n, uint64_t off)
 {
 	uint64_t number = off >> CHUNK_SHIFT;
 	size_t at = off & (CHUNK_BYTES - 1);
-	size_t end = at + n < CHUNK_BYTES ? at + n : CHUNK_BYTES;
 	const struct chunk *c;
 
 	if (number >= CHUNKS_MAX)
-		return;
+		return slice_of(NULL, 0);
 	c = atomic_load_explicit(&m->chunks[number], memory_order_acquire);
 	if (!c)
-		return;
+		return slice_of(NULL, 0);
 	__builtin_prefetch(&c->seen[at >> PAGE_SHIFT]);
-	/* a prefetch of a page that is not there does nothing */
-	for (; at < end; at = (at | (LINE_BYTES - 1)) + 1)
-		__builtin_prefetch(c->bytes + at);
+	return slice_of(c->bytes + at, at + n < CHUNK_BYTES ? n : CHUNK_BYTES - at);
+}
+
+static inline void prefetch_lines(struct slice s)
+{
+	const uint8_t *first = s.data - (uintptr_t)s.data % LINE_BYTES;
+
+	for (const uint8_t *p = first; p < s.data + s.len; p += LINE_BYTES)
+		__builtin_prefetch(p);
+}
+
+void file_map_prefetch(const struct file_map *m, size_t n, const uint64_t *offs, size_t n_offs)
+{
+	struct slice at[TOGETHER];
+	size_t now;
+
+	for (; n_offs; offs += now, n_offs -= now) {
+		now = n_offs < TOGETHER ? n_offs : TOGETHER;
+		for (size_t i = 0; i < now; i++)
+			at[i] = mapped(m, n, offs[i]);
+		/* In a loop of its own, so short that many addresses are translated at a time. A prefetch of a page
+		 * that is not there does nothing. */
+		for (size_t i = 0; i < now; i++)
+			prefetch_lines(at[i]);
+	}
 }
 
 void file_map_seen(struct file_map *m, uint64_t off, size_t n)

@@ -22,8 +22,8 @@ void file_map_free(struct file_map *m);
 /** Copy @n bytes at @off, all of them within the file, if their pages are known to be in memory. Threads: any. */
 bool file_map_read(struct file_map *m, void *p, size_t n, uint64_t off);
 
-/** Let the processor fetch these bytes; nothing where they are not mapped. Threads: any. */
-void file_map_prefetch(const struct file_map *m, size_t n, uint64_t off);
+/** Let the processor fetch @n bytes at each of these offsets; nothing where they are not mapped. Threads: any. */
+void file_map_prefetch(const struct file_map *m, size_t n, const uint64_t *offs, size_t n_offs);
 
 /** Ask the kernel which of the pages around @off are in memory: then file_map_read() knows. False: it cannot be asked.
  * Threads: any. */

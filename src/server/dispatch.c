@@ -4,10 +4,7 @@
 #include "server/hub.h"
 #include "server/load_op.h"
 #include "server/server.h"
-#include "zeo/frame.h"
 #include "zeo/load_call.h"
-
-enum { LOOK_AHEAD = 32 }; /* frames: their objects' records fit into a processor's second cache */
 
 static const struct method *find_method(struct slice name)
 {
@@ -66,43 +63,6 @@ static void dispatch_load(struct session *s, const struct load_call *c)
 	load_call_reply_id(c, &r.id);
 	s->requests++;
 	load_before(&r, c->oid, c->tid);
-}
-
-size_t dispatch_look_ahead(struct session *s, struct slice in)
-{
-	struct storage *st = s->hs->ss->storage;
-	uint64_t oids[LOOK_AHEAD];
-	size_t n_oids = 0;
-	size_t n = 0;
-	struct slice content;
-	size_t need;
-
-	for (; n < LOOK_AHEAD && st->ops->prefetch; n++) {
-		struct load_call c;
-
-		if (frame_take(in, SESSION_FRAME_MAX, &content, &need) != FRAME_WHOLE)
-			break;
-		if (load_call_take(content, s->encoding, &c))
-			oids[n_oids++] = c.oid;
-		in = slice_of(in.data + need, in.len - need);
-	}
-	if (n_oids > 1) /* a single one is looked at right after this */
-		st->ops->prefetch(st, oids, n_oids);
-	return n ? n : LOOK_AHEAD;
-}
-
-struct storage *dispatch_peek(struct session *s, struct slice in, uint64_t *ret_oid)
-{
-	struct slice content;
-	struct load_call c;
-	size_t need;
-
-	if (s->state != SESSION_REGISTERED || s->in.len || !s->hs->ss->storage->ops->prefetch ||
-		frame_take(in, SESSION_FRAME_MAX, &content, &need) != FRAME_WHOLE ||
-		!load_call_take(content, s->encoding, &c))
-		return NULL;
-	*ret_oid = c.oid;
-	return s->hs->ss->storage;
 }
 
 void dispatch(struct session *s, struct slice content)

@@ -38,13 +38,6 @@ extern const size_t n_methods;
 /** Handle one message of a session. */
 void dispatch(struct session *s, struct slice content);
 
-/** Frames have come, of a session that is registered: let its storage prefetch what the loads among the first of them
- * will look at. Returns how many frames that were: when they are handled, look ahead again. */
-size_t dispatch_look_ahead(struct session *s, struct slice in);
-
-/** The storage that may prefetch for a session whose next bytes are @in, when these begin with a load: *ret_oid. Else NULL. */
-struct storage *dispatch_peek(struct session *s, struct slice in, uint64_t *ret_oid);
-
 /* Arguments. Each returns false after it answered the request with a TypeError that names the
  * argument. @i must be less than a->n. */
 bool arg_id(const struct request *r, const struct args *a, uint32_t i, uint64_t *ret);

@@ -19,6 +19,7 @@
 #include "base/compiler.h"
 #include "base/err.h"
 #include "base/exec.h"
+#include "server/look_ahead.h"
 #include "server/outq.h"
 #include "storage/publication.h"
 
@@ -64,6 +65,7 @@ struct hub {
 	struct commit *locked;    /* voting or voted: watched by the transaction timeout */
 	struct arena arena;       /* of the request being handled */
 	struct load_op *free_loads;
+	struct look_ahead ahead;
 	struct outq_spares spares; /* of the sessions' queues */
 	unsigned n_requests;       /* handled, since who runs the loop set it to 0 */
 	uint64_t wake_us;          /* monotonic; hub_tick() is wanted by then; UINT64_MAX: never */

@@ -334,11 +334,22 @@ static bool is_tls(const struct session *s, struct slice in)
 	       in.data[1] == 0x03;
 }
 
+/* What lies here was looked at with what others sent, or is looked at now. */
+static void look_ahead(struct session *s, struct slice in)
+{
+	struct look_ahead *la = &s->hub->ahead;
+
+	if (s->state != SESSION_REGISTERED || in.len == 0 || look_ahead_has(la, in.data))
+		return;
+	look_ahead_start(la);
+	look_ahead_add(la, s, in);
+	look_ahead_end(la);
+}
+
 /* Handle the whole messages of @in; returns how many bytes they took. */
 static size_t take_frames(struct session *s, struct slice in)
 {
 	size_t used = 0;
-	size_t ahead = 0; /* frames whose objects are being prefetched */
 	size_t need;
 	struct slice content;
 
@@ -347,8 +358,7 @@ static size_t take_frames(struct session *s, struct slice in)
 			s->state == SESSION_REGISTERED ? SESSION_FRAME_MAX : SESSION_FRAME_EARLY;
 		struct slice rest = slice_of(in.data + used, in.len - used);
 
-		if (s->state == SESSION_REGISTERED && ahead-- == 0)
-			ahead = dispatch_look_ahead(s, rest) - 1;
+		look_ahead(s, rest);
 		switch (frame_take(rest, max, &content, &need)) {
 		case FRAME_TOO_BIG:
 			session_fail(s, "a message of %zu bytes: at most %u are allowed here%s",

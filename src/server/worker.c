@@ -166,26 +166,20 @@ static size_t read_room(const struct conn *c)
 	return missing < WORKER_READ_LARGE ? missing : WORKER_READ_LARGE;
 }
 
-/* Let the processor fetch what several clients ask for while it is at the first one's request. */
-static void look_ahead(const struct worker *w)
+/* Let the processor fetch what all clients ask for while it is at the first one's requests. */
+static void look_ahead(struct worker *w)
 {
-	uint64_t oids[WORKER_INPUTS];
-	struct storage *of = NULL;
-	size_t n = 0;
+	struct look_ahead *la = &w->hub.ahead;
+	bool room = true;
 
-	for (size_t i = 0; i < w->n_inputs; i++) {
-		const struct input *in = &w->inputs[i];
-		struct storage *st = in->conn->session
-					     ? dispatch_peek(in->conn->session, in->data, &oids[n])
-					     : NULL;
+	look_ahead_start(la);
+	for (size_t i = 0; i < w->n_inputs && room; i++) {
+		const struct session *s = w->inputs[i].conn->session;
 
-		if (st && (!of || st == of)) {
-			of = st;
-			n++;
-		}
+		if (s && s->in.len == 0) /* else these bytes are not the next */
+			room = look_ahead_add(la, s, w->inputs[i].data);
 	}
-	if (n > 1)
-		of->ops->prefetch(of, oids, n);
+	look_ahead_end(la);
 }
 
 /* What has been read of all connections. */
@@ -206,6 +200,7 @@ static void handle_inputs(struct worker *w)
 				 ->dirty) /* else after the turn's flush, when it hardly ever has to change */
 			update_events(c);
 	}
+	look_ahead_start(&w->hub.ahead); /* these bytes will be others' */
 	w->n_served += w->n_inputs;
 	w->n_inputs = 0;
 	w->n_read = 0;

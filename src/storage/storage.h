@@ -263,10 +263,13 @@ struct storage_info {
 	const char *const *interfaces;
 };
 
+enum { STORAGE_PREFETCH_MAX = 32 };
+
 struct storage_ops {
 	void (*load)(struct storage *s, struct load_req *r);
-	/** These objects will be loaded in a moment: let the processor fetch what it has to look at. Only a hint; costs
-	 * less than it saves where several are loaded one after the other. May be NULL. */
+	/** This thread will load these objects in a moment, in this order: let the processor fetch what it has to look
+	 * at. Only a hint; costs less than it saves where several are loaded one after the other. @n: at most
+	 * STORAGE_PREFETCH_MAX. May be NULL. */
 	void (*prefetch)(struct storage *s, const uint64_t *oids, size_t n);
 	void (*history)(struct storage *s, struct history_req *r);
 

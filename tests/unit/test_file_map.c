@@ -63,6 +63,7 @@ static void test_the_kernel_is_asked(void **state)
 	char name[64];
 	uint8_t got[4];
 	int read_only;
+	uint64_t anywhere[64] = { 4096, 6 * 4096, (1 << 26) - 100, UINT64_MAX };
 
 	(void)state;
 	assert_true(file_map_ask(map, 4096));
@@ -70,10 +71,8 @@ static void test_the_kernel_is_asked(void **state)
 	assert_memory_equal(got, content + 3 * 4096, 4);
 	assert_false(file_map_read(map, got, 4, 6 * 4096)); /* behind the end */
 	assert_false(file_map_ask(map, UINT64_MAX));
-	file_map_prefetch(map, 5000, 4096); /* a hint, whatever it is about */
-	file_map_prefetch(map, 5000, 6 * 4096);
-	file_map_prefetch(map, 5000, (1 << 26) - 100);
-	file_map_prefetch(map, 5000, UINT64_MAX);
+	file_map_prefetch(
+		map, 5000, anywhere, ARRAY_LEN(anywhere)); /* a hint, whatever it is about */
 
 	/* of a file that may only be read it need not tell the truth */
 	file_map_free(map);

@@ -270,6 +270,60 @@ static void test_answers_agree(void **state)
 	buf_free(&all);
 }
 
+/* --- what is prefetched --- */
+
+enum { PREFETCHES_MAX = 300 };
+
+static struct {
+	struct storage_ops ops;
+	size_t calls;
+	size_t n;
+	uint64_t oids[PREFETCHES_MAX];
+} prefetched;
+
+static void record_prefetch(struct storage *s, const uint64_t *oids, size_t n)
+{
+	(void)s;
+	assert_in_range(n, 1, STORAGE_PREFETCH_MAX);
+	assert_true(prefetched.n + n <= PREFETCHES_MAX);
+	memcpy(prefetched.oids + prefetched.n, oids, n * sizeof(oids[0]));
+	prefetched.n += n;
+	prefetched.calls++;
+}
+
+static void record_prefetches(struct fixture *f)
+{
+	memset(&prefetched, 0, sizeof(prefetched));
+	prefetched.ops = *f->storage->ops;
+	prefetched.ops.prefetch = record_prefetch;
+	f->storage->ops = &prefetched.ops;
+}
+
+/* Each object once, in the order of the requests, also where there are more than are looked at together, with other
+ * requests among them. */
+static void test_each_is_prefetched_once(void **state)
+{
+	struct fixture *f = *state;
+	struct session *s = open_session(f);
+	struct buf in = BUF_INIT(0);
+	struct buf out = BUF_INIT(0);
+
+	record_prefetches(f);
+	for (uint32_t i = 0; i < 100; i++) {
+		if (i % 7 == 0)
+			put_other_load(&in, 1000 + i, 1);
+		put_load(&in, i, 1 + i * 29 % OBJECTS);
+	}
+	session_input(s, in.data, in.len - 5); /* the last one is not whole */
+	assert_int_equal(prefetched.n, 99);
+	assert_in_range(prefetched.calls, 2, 99 / STORAGE_PREFETCH_MAX + 1);
+	for (uint32_t i = 0; i < 99; i++)
+		assert_int_equal(prefetched.oids[i], 1 + i * 29 % OBJECTS);
+	take_output(s, &out);
+	buf_free(&in);
+	buf_free(&out);
+}
+
 /* --- with sockets --- */
 
 /* The client's side; its buffers have room for all of a flood's requests. */
@@ -375,12 +429,42 @@ static void test_a_flood_gives_way(void **state)
 	buf_free(&b);
 }
 
+/* What two clients have sent is looked at together, and not once more when the second one's turn comes. */
+static void test_clients_are_looked_at_together(void **state)
+{
+	struct fixture *f = *state;
+	int clients[2] = { registered_client(f), registered_client(f) };
+	struct buf b = BUF_INIT(0);
+	size_t answered = 0;
+
+	record_prefetches(f);
+	for (uint32_t i = 0; i < 2; i++) {
+		buf_reset(&b);
+		for (uint32_t k = 0; k < 3; k++)
+			put_load(&b, k, 1 + 3 * i + k);
+		send_all(clients[i], &b);
+	}
+	while (answered < (size_t)6 * OBJECT_BYTES) {
+		turn(f);
+		answered += receive(clients[0]) + receive(clients[1]);
+	}
+	assert_int_equal(prefetched.calls, 1);
+	assert_int_equal(prefetched.n, 6);
+	close(clients[0]);
+	close(clients[1]);
+	buf_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			test_nothing_is_allocated, fixture_open, fixture_close),
 		cmocka_unit_test_setup_teardown(test_answers_agree, fixture_open, fixture_close),
+		cmocka_unit_test_setup_teardown(
+			test_each_is_prefetched_once, fixture_open, fixture_close),
+		cmocka_unit_test_setup_teardown(
+			test_clients_are_looked_at_together, fixture_open, fixture_close),
 		cmocka_unit_test_setup_teardown(
 			test_a_flood_gives_way, fixture_open, fixture_close),
 	};
