@@ -15,7 +15,8 @@ struct session;
 
 /** One hub's. Threads: who runs its loop. */
 struct look_ahead {
-	const uint8_t *from; /* the bytes that were looked at, of one session or of several; only compared */
+	const uint8_t *
+		from; /* the bytes that were looked at, of one session or of several; only compared */
 	const uint8_t *to;
 	struct storage *of; /* what the oids are of */
 	size_t n;
