@@ -15,10 +15,10 @@ struct session;
 
 /** One hub's. Threads: who runs its loop. */
 struct look_ahead {
-	const uint8_t *
-		from; /* the bytes that were looked at, of one session or of several; only compared */
+	/* The bytes that were looked at, of sessions of one storage, perhaps with those of others between; only compared. */
+	const uint8_t *from;
 	const uint8_t *to;
-	struct storage *of; /* what the oids are of */
+	struct storage *of;
 	size_t n;
 	uint64_t oids[STORAGE_PREFETCH_MAX];
 };
@@ -30,9 +30,12 @@ bool look_ahead_add(struct look_ahead *la, const struct session *s, struct slice
 /** Let the storage prefetch what was found. */
 void look_ahead_end(struct look_ahead *la);
 
-static inline bool look_ahead_has(const struct look_ahead *la, const uint8_t *p)
+/** Was what lies at @p, of a session of this storage, looked at? */
+static inline bool look_ahead_has(
+	const struct look_ahead *la, const struct storage *of, const uint8_t *p)
 {
-	return (uintptr_t)p >= (uintptr_t)la->from && (uintptr_t)p < (uintptr_t)la->to;
+	return la->of == of && (uintptr_t)p >= (uintptr_t)la->from &&
+	       (uintptr_t)p < (uintptr_t)la->to;
 }
 
 #endif

@@ -339,7 +339,8 @@ static void look_ahead(struct session *s, struct slice in)
 {
 	struct look_ahead *la = &s->hub->ahead;
 
-	if (s->state != SESSION_REGISTERED || in.len == 0 || look_ahead_has(la, in.data))
+	if (s->state != SESSION_REGISTERED || in.len == 0 ||
+		look_ahead_has(la, s->hs->ss->storage, in.data))
 		return;
 	look_ahead_start(la);
 	look_ahead_add(la, s, in);

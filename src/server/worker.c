@@ -200,7 +200,6 @@ static void handle_inputs(struct worker *w)
 				 ->dirty) /* else after the turn's flush, when it hardly ever has to change */
 			update_events(c);
 	}
-	look_ahead_start(&w->hub.ahead); /* these bytes will be others' */
 	w->n_served += w->n_inputs;
 	w->n_inputs = 0;
 	w->n_read = 0;

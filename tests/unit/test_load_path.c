@@ -324,6 +324,23 @@ static void test_each_is_prefetched_once(void **state)
 	buf_free(&out);
 }
 
+/* What lies between the requests of one storage's clients, of another's, is not taken for looked at. */
+static void test_other_storages_are_not_taken_for_looked_at(void **state)
+{
+	struct session *s = open_session(*state);
+	struct look_ahead *la = &s->hub->ahead;
+	const struct storage other = { 0 };
+	struct buf in = BUF_INIT(0);
+
+	put_load(&in, 1, 1);
+	look_ahead_start(la);
+	assert_true(look_ahead_add(la, s, slice_of(in.data, in.len)));
+	assert_true(look_ahead_has(la, s->hs->ss->storage, in.data));
+	assert_false(look_ahead_has(la, s->hs->ss->storage, in.data + in.len));
+	assert_false(look_ahead_has(la, &other, in.data));
+	buf_free(&in);
+}
+
 /* --- with sockets --- */
 
 /* The client's side; its buffers have room for all of a flood's requests. */
@@ -463,6 +480,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_answers_agree, fixture_open, fixture_close),
 		cmocka_unit_test_setup_teardown(
 			test_each_is_prefetched_once, fixture_open, fixture_close),
+		cmocka_unit_test_setup_teardown(test_other_storages_are_not_taken_for_looked_at,
+			fixture_open, fixture_close),
 		cmocka_unit_test_setup_teardown(
 			test_clients_are_looked_at_together, fixture_open, fixture_close),
 		cmocka_unit_test_setup_teardown(

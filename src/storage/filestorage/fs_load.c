@@ -367,7 +367,8 @@ static void prefetch_next(struct data_file *d)
 	size_t len = scratch.usual < PREFETCH_MAX ? scratch.usual : PREFETCH_MAX;
 	uint64_t off;
 
-	if (ahead.next == ahead.n || ahead.of != d)
+	/* another file may be where that one was */
+	if (ahead.next == ahead.n || ahead.of != d || !d->disk->ops->prefetch)
 		return;
 	off = ahead.off[ahead.next++] + PREFETCH_FIRST;
 	if (len > PREFETCH_FIRST)
