@@ -144,6 +144,7 @@ static bool could_use_more(struct crew *c, uint64_t now)
 {
 	uint64_t us = (now - c->looked_ms) * 1000;
 	uint64_t cpu, all, cpu_before, all_before;
+	bool same_thread = pthread_equal(c->thread, pthread_self());
 
 	if (now - c->looked_ms < CREW_LOOK_MS)
 		return false;
@@ -153,8 +154,11 @@ static bool could_use_more(struct crew *c, uint64_t now)
 	cpu_before = c->cpu_us;
 	all_before = c->all_cpu_us;
 	c->looked_ms = now;
+	c->thread = pthread_self();
 	c->cpu_us = cpu = os_thread_cpu_us();
 	c->all_cpu_us = all = os_process_cpu_us();
+	if (!same_thread)
+		return false;
 	if ((cpu - cpu_before) * 4 > us)
 		set_busy(c, now);
 	return (cpu - cpu_before) * 2 > us && (all - all_before) * 2 + 3 * us < 2 * us * c->cpus;

@@ -39,6 +39,7 @@ struct crew {
 	unsigned n_shared; /* such turns since looked_ms */
 	unsigned average;  /* of the work of such turns, in sixteenths */
 	uint64_t looked_ms;
+	pthread_t thread;    /* it was then; minder.h */
 	uint64_t cpu_us;     /* used by the thread until then */
 	uint64_t all_cpu_us; /* and by all threads */
 	/* The host has no time for one more until then, by uv_now(). Threads: any. */

@@ -6,11 +6,13 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "net/minder.h"
 #include "server/acceptor.h"
 #include "server/worker.h"
 
 struct service {
-	struct crew crew; /* of the workers */
+	struct crew crew;     /* of the workers */
+	struct minder minder; /* of the first one's loop, and those that it runs */
 	struct acceptor acceptor;
 	struct worker *workers;
 	unsigned n_workers; /* initialised */
@@ -18,6 +20,7 @@ struct service {
 
 static void free_service(struct service *v)
 {
+	minder_stop(&v->minder);
 	for (unsigned i = 0; i < v->n_workers; i++)
 		worker_fini(&v->workers[i]);
 	crew_fini(&v->crew);
@@ -55,6 +58,8 @@ int service_start(struct server *s, const struct listener *listener, struct tls_
 		rc = worker_init(&v->workers[i], s, tls, &v->crew, e);
 		v->n_workers += rc == OK;
 	}
+	if (rc == OK)
+		rc = minder_start(&v->minder, &v->workers[0].loop, e);
 	for (unsigned i = 0; i < n_workers && rc == OK; i++)
 		rc = worker_start(&v->workers[i], i, e);
 	if (rc == OK)

@@ -281,7 +281,8 @@ void session_sent(struct session *s, size_t n)
 	outq_sent(&s->out, n);
 	if (!n)
 		return;
-	s->drained_us = clock_mono_us(s->hub->clock);
+	if (!outq_empty(&s->out)) /* else what is queued next sets it */
+		s->drained_us = clock_mono_us(s->hub->clock);
 	ask_streams(s);
 }
 
@@ -339,7 +340,7 @@ static void look_ahead(struct session *s, struct slice in)
 {
 	struct look_ahead *la = &s->hub->ahead;
 
-	if (s->state != SESSION_REGISTERED || in.len == 0 ||
+	if (s->state != SESSION_REGISTERED || !frame_is_followed(in) ||
 		look_ahead_has(la, s->hs->ss->storage, in.data))
 		return;
 	look_ahead_start(la);

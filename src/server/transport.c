@@ -94,7 +94,8 @@ static int send_memory(struct transport *t, const struct outq *q, size_t *ret_n,
 
 	m.msg_iovlen = (size_t)outq_iov(q, iov, IOV_MAX_USED);
 	do
-		n = sendmsg(t->fd, &m, flags);
+		n = m.msg_iovlen == 1 ? send(t->fd, iov[0].iov_base, iov[0].iov_len, flags)
+				      : sendmsg(t->fd, &m, flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return io_error(e);
@@ -177,7 +178,7 @@ int transport_recv(struct transport *t, void *p, size_t n, size_t *ret_n, struct
 	if (t->tls)
 		return recv_tls(t, p, n, ret_n, e);
 	do
-		got = read(t->fd, p, n);
+		got = recv(t->fd, p, n, 0);
 	while (got < 0 && errno == EINTR);
 	if (got < 0)
 		return io_error(e);

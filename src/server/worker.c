@@ -173,7 +173,7 @@ static void look_ahead(struct worker *w)
 	bool room = true;
 
 	look_ahead_start(la);
-	for (size_t i = 0; i < w->n_inputs && room; i++) {
+	for (size_t i = 0; w->n_inputs > 1 && i < w->n_inputs && room; i++) {
 		const struct session *s = w->inputs[i].conn->session;
 
 		if (s && s->in.len == 0) /* else these bytes are not the next */

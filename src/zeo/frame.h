@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bigendian.h"
 #include "base/buf.h"
 #include "base/slice.h"
 
@@ -25,6 +26,12 @@ enum frame_result {
  */
 enum frame_result frame_take(
 	struct slice in, uint32_t max, struct slice *ret_content, size_t *ret_need);
+
+/** Is there anything behind the first frame of @in? */
+static inline bool frame_is_followed(struct slice in)
+{
+	return in.len > FRAME_HEADER_LEN && in.len - FRAME_HEADER_LEN > get_be32(in.data);
+}
 
 /** Start a frame at the end of @b; returns a mark for frame_end(). */
 size_t frame_begin(struct buf *b);

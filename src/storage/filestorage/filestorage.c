@@ -65,7 +65,7 @@ static void fs_finish(struct storage *s, struct txn *t)
 	struct filestorage *fs = fs_of(s);
 
 	CHECK(fs->writer);
-	if (log_writer_push(fs->writer, t))
+	if (log_writer_push(fs->writer, t) && !(fs->has_thread && errand_leave(&fs->errand)))
 		wake_writer(fs);
 }
 
@@ -106,6 +106,21 @@ static void fs_info(struct storage *s, struct storage_info *ret)
 
 /* --- the shell --- */
 
+/* One batch, by a thread that has nothing else to do: append and sync, then its status byte. */
+static void step_here(struct errand *er)
+{
+	struct filestorage *fs = CONTAINER_OF(er, struct filestorage, errand);
+	bool more = true;
+
+	if (pthread_mutex_trylock(&fs->stepping) == 0) {
+		for (int i = 0; more && i < 2; i++)
+			more = log_writer_step(fs->writer);
+		pthread_mutex_unlock(&fs->stepping);
+	}
+	if (more)
+		wake_writer(fs);
+}
+
 static void *run_writer(void *arg)
 {
 	struct filestorage *fs = arg;
@@ -115,8 +130,10 @@ static void *run_writer(void *arg)
 		while (sem_wait(&fs->wake) != 0) /* EINTR: a debugger, say */
 			;
 		stop = atomic_load(&fs->stop); /* what was pushed before is written */
+		pthread_mutex_lock(&fs->stepping);
 		while (log_writer_step(fs->writer))
 			;
+		pthread_mutex_unlock(&fs->stepping);
 	}
 	return NULL;
 }
@@ -146,6 +163,7 @@ static void release(struct filestorage *fs)
 	pthread_mutex_destroy(&fs->space_lock);
 	pthread_mutex_destroy(&fs->pin_lock);
 	pthread_cond_destroy(&fs->unpinned);
+	pthread_mutex_destroy(&fs->stepping);
 	sem_destroy(&fs->wake);
 	packing_fini(&fs->packing);
 	mem_free(fs->path);
@@ -214,6 +232,8 @@ static struct filestorage *fs_new(const struct filestorage_options *o)
 	pthread_mutex_init(&fs->space_lock, NULL);
 	pthread_mutex_init(&fs->pin_lock, NULL);
 	pthread_cond_init(&fs->unpinned, NULL);
+	pthread_mutex_init(&fs->stepping, NULL);
+	fs->errand.run = step_here;
 	sem_init(&fs->wake, 0, 0);
 	packing_init(&fs->packing);
 	fs->base.ops = &ops;

@@ -11,6 +11,7 @@
 
 #include "base/compiler.h"
 #include "base/disk.h"
+#include "base/errand.h"
 #include "storage/filestorage/data_file.h"
 #include "storage/filestorage/filestorage.h"
 #include "storage/filestorage/format.h"
@@ -48,6 +49,9 @@ struct filestorage {
 	bool has_thread;
 	pthread_t thread;
 	sem_t wake; /* the log writer has something to do, or is to stop */
+	pthread_mutex_t
+		stepping;     /* held by the thread that steps the log writer; docs/threads.md */
+	struct errand errand; /* a step, by who finishes a transaction */
 	atomic_bool stop;
 };
 

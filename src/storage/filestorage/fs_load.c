@@ -171,6 +171,23 @@ static bool is_wanted(const struct load_req *r, uint64_t tid)
 	return true;
 }
 
+/* What a record's data needs to get into the caches, beginning at @from of it. */
+static void prefetch_record(struct data_file *d, uint64_t off, size_t from)
+{
+	size_t len = scratch.usual < PREFETCH_MAX ? scratch.usual : PREFETCH_MAX;
+
+	off += from;
+	if (len > from && d->disk->ops->prefetch)
+		d->disk->ops->prefetch(d->disk, len - from, &off, 1);
+}
+
+/* A load that was not announced waits for its record once, and not for the header first and then for the data. */
+static void prefetch_alone(struct data_file *d, uint64_t off)
+{
+	if (ahead.next == ahead.n)
+		prefetch_record(d, off, 0);
+}
+
 /* Walk from the newest record to the one asked for; ERR_NOKEY when there is none. */
 static int find(
 	struct data_file *d, struct load_req *r, struct place *pl, struct cursor *c, struct err *e)
@@ -178,7 +195,9 @@ static int find(
 	bool existed = false;
 
 	r->end_tid = TID_NONE;
-	for (c->off = index_get(d->index, c->oid); c->off; c->off = c->h.prev) {
+	c->off = index_get(d->index, c->oid);
+	prefetch_alone(d, c->off);
+	for (; c->off; c->off = c->h.prev) {
 		int rc = read_at(d, r, pl, c, e);
 
 		if (rc != OK)
@@ -364,15 +383,9 @@ static void load_cold(struct filestorage *fs, struct load_req *r)
 /* The rest of the record that this thread will load next. */
 static void prefetch_next(struct data_file *d)
 {
-	size_t len = scratch.usual < PREFETCH_MAX ? scratch.usual : PREFETCH_MAX;
-	uint64_t off;
-
 	/* another file may be where that one was */
-	if (ahead.next == ahead.n || ahead.of != d || !d->disk->ops->prefetch)
-		return;
-	off = ahead.off[ahead.next++] + PREFETCH_FIRST;
-	if (len > PREFETCH_FIRST)
-		d->disk->ops->prefetch(d->disk, len - PREFETCH_FIRST, &off, 1);
+	if (ahead.next < ahead.n && ahead.of == d)
+		prefetch_record(d, ahead.off[ahead.next++], PREFETCH_FIRST);
 }
 
 /* Answer on the spot, if nothing has to be waited for. @r may be gone afterwards. */

@@ -1,0 +1,127 @@
+/* Who finishes a transaction may write it, too, when there is nothing else to do (base/errand.h). */
+#include "storage_util.h"
+
+#include "base/errand.h"
+#include "storage/filestorage/filestorage.h"
+
+static struct storage *open_in(struct test_dir *d)
+{
+	struct filestorage_options o = { .path = d->data, .clock = &clock_system };
+	struct storage *s = NULL;
+	struct err e = ERR_INIT;
+
+	if (filestorage_open(&o, &s, &e) != OK)
+		fail_msg("%s", e.text);
+	return s;
+}
+
+static void wait_for(const struct test_outcome *o)
+{
+	while (!__atomic_load_n(&o->done, __ATOMIC_ACQUIRE))
+		usleep(100);
+}
+
+static struct errand *left; /* to this thread */
+
+static bool take_errand(struct errand_taker *t, struct errand *er)
+{
+	(void)t;
+	assert_null(left);
+	left = er;
+	return true;
+}
+
+static struct errand_taker taker = { take_errand };
+
+static void run_left(void)
+{
+	struct errand *er = left;
+
+	assert_non_null(er);
+	left = NULL;
+	er->run(er);
+}
+
+static struct txn *voted(struct storage *s, uint64_t oid)
+{
+	struct txn *t = test_txn("", "");
+	struct vote_req v;
+
+	test_store(t, oid, 0, "text");
+	v = test_vote(s, t, false);
+	assert_int_equal(v.rc, OK);
+	return t;
+}
+
+static void test_writes_itself(void **state)
+{
+	struct storage *s = open_in(*state);
+	struct txn *first = voted(s, 1);
+	struct txn *second = voted(s, 2);
+	struct test_outcome o[2];
+
+	errand_set_taker(&taker);
+	test_finish(s, first, &o[0]);
+	test_finish(s, second, &o[1]); /* goes along */
+	errand_set_taker(NULL);
+	assert_false(__atomic_load_n(&o[0].done, __ATOMIC_ACQUIRE));
+	run_left();
+	assert_true(o[0].done && o[1].done);
+	assert_int_equal(o[0].rc, OK);
+	assert_int_equal(o[1].rc, OK);
+	assert_current(s, 1, "text", first->tid);
+	assert_current(s, 2, "text", second->tid);
+	txn_free(first);
+	txn_free(second);
+	s->ops->close(s);
+}
+
+struct chain {
+	struct test_outcome outcome; /* of the first */
+	struct storage *s;
+	struct txn *second;
+	struct test_outcome second_outcome;
+};
+
+static void first_done(struct txn *t, int rc, const struct err *e)
+{
+	struct chain *c = t->owner;
+
+	test_txn_done(t, rc, e);
+	test_finish(c->s, c->second, &c->second_outcome);
+}
+
+/* What comes meanwhile is the writer's thread's, which waits for this one. */
+static void test_leaves_the_rest(void **state)
+{
+	struct storage *s = open_in(*state);
+	struct txn *first = voted(s, 1);
+	struct chain c = { .s = s, .second = voted(s, 2) };
+
+	first->owner = &c;
+	first->done = first_done;
+	first->state = TXN_FINISHING;
+	errand_set_taker(&taker);
+	s->ops->finish(s, first);
+	errand_set_taker(NULL);
+	run_left();
+	assert_true(c.outcome.done);
+	wait_for(&c.second_outcome);
+	assert_int_equal(c.second_outcome.rc, OK);
+	assert_current(s, 2, "text", c.second->tid);
+	txn_free(first);
+	txn_free(c.second);
+	s->ops->close(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			test_writes_itself, test_dir_setup, test_dir_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_leaves_the_rest, test_dir_setup, test_dir_teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
