@@ -2,13 +2,14 @@
 
   run.py [--quick] [--build DIR] [--rounds N] [--seconds S] [--only ROW,...] [--json FILE]
 
-Every round starts each server once on the same file and measures all rows, so that what the
-machine does meanwhile falls on all of them. The table has the median of the rounds and, in
+Every round starts each server, on copies of one file, and measures each row with all of them in
+turn, one right after the other, so that what the machine does meanwhile falls on all of them. The table has the median of the rounds and, in
 brackets, the least and the largest. CPU is the server's, per operation.
 """
 
 import argparse
 import contextlib
+import copy
 import json
 import os
 import pathlib
@@ -157,13 +158,13 @@ def servers(build):
     for mode in ('-1', '-g', '-2'):
         found.append(Server(
             f'responder {mode}',
-            [str(build / 'bench' / 'responder'), mode, '-f', 'responder.log', '{address}'],
+            [str(build / 'bench' / 'responder'), mode, '-f', f'responder{mode}.log', '{address}'],
             is_storage=False))
     return found
 
 
 class DataFile:
-    """The file that is served, put back to what it was before each server's turn."""
+    """The file that is served, put back to what it was before each start."""
 
     def __init__(self, work, objects):
         self.path = work / 'Data.fs'
@@ -174,40 +175,50 @@ class DataFile:
         FileStorage(str(self.path)).close()  # which writes the index
         shutil.copy(self.index, self.saved_index)
 
+    def copy_to(self, folder):
+        """The same in another folder."""
+        new = copy.copy(self)
+        for name in ('path', 'index', 'saved_index'):
+            setattr(new, name, folder / getattr(self, name).name)
+            shutil.copy(getattr(self, name), getattr(new, name))
+        return new
+
+    def read(self):
+        """Page cache that was dropped meanwhile would be measured as the server's slowness."""
+        with open(self.path, 'rb', buffering=0) as f:
+            buffer = bytearray(1 << 20)
+            while f.readinto(buffer):
+                pass
+
     def reset(self, index=True):
         os.truncate(self.path, self.length)
         for name in self.path.parent.glob('Data.fs.*'):
             name.unlink()
         if index:
             shutil.copy(self.saved_index, self.index)
-        # page cache that was dropped meanwhile would be measured as the server's slowness
-        with open(self.path, 'rb', buffering=0) as f:
-            buffer = bytearray(1 << 20)
-            while f.readinto(buffer):
-                pass
+        self.read()
 
 
-def measure_rows(server, build, rows, args, objects, seed):
-    results = {}
-    for name, _, options, mode in rows:
-        if not server.is_storage:
-            # each responder stands for the rows it is the limit of, -1 for the commits
-            each = server.name == 'responder -1' and name.startswith('commits')
-            if mode is None or not (each or server.name == f'responder {mode}'):
-                continue
-        run = subprocess.run(
-            [str(build / 'bench' / 'zeoload'), *options, f'--objects={objects}',
-             f'--object-bytes={BYTES}', f'--seconds={args.seconds}', f'--seed={seed}',
-             f'--pid={server.process.pid}', f'127.0.0.1:{server.port}'],
-            capture_output=True, text=True, timeout=args.seconds + 120)
-        if run.returncode:
-            print(f'{server.name}, {name}: {run.stderr.strip()}', file=sys.stderr)
-            results[name] = {'error': run.stderr.strip()}
-        else:
-            results[name] = json.loads(run.stdout)
-        if args.verbose:
-            print(f'{server.name}, {name}: {results[name].get("rate")}/s', file=sys.stderr)
-    return results
+def is_limit(server, row, mode):
+    """Each responder stands for the rows it is the limit of, -1 for the commits."""
+    each = server.name == 'responder -1' and row.startswith('commits')
+    return mode is not None and (each or server.name == f'responder {mode}')
+
+
+def measure_row(server, row, args, seed):
+    name, _, options, _ = row
+    run = subprocess.run(
+        [str(args.build / 'bench' / 'zeoload'), *options, f'--objects={args.objects}',
+         f'--object-bytes={BYTES}', f'--seconds={args.seconds}', f'--seed={seed}',
+         f'--pid={server.process.pid}', f'127.0.0.1:{server.port}'],
+        capture_output=True, text=True, timeout=args.seconds + 120)
+    if run.returncode:
+        print(f'{server.name}, {name}: {run.stderr.strip()}', file=sys.stderr)
+        return {'error': run.stderr.strip()}
+    result = json.loads(run.stdout)
+    if args.verbose:
+        print(f'{server.name}, {name}: {result["rate"]}/s', file=sys.stderr)
+    return result
 
 
 @contextlib.contextmanager
@@ -219,19 +230,37 @@ def running(server, work):
             server.stop()
 
 
-def measure_round(server, build, data, rows, args, objects, seed):
-    """{row: result} of one server."""
+def measure_starts(server, data, args, stack):
+    """{row: result} of one server, which runs from then on."""
     results = {}
-    work = data.path.parent
-    if server.is_storage and 'start-scan' in args.only:
+    if 'start-scan' in args.only:
         data.reset(index=False)
-        with running(server, work) as seconds:
+        with running(server, data.path.parent) as seconds:
             results['start-scan'] = {'seconds': seconds}
     data.reset()
-    with running(server, work) as seconds:
-        if server.is_storage and 'start-index' in args.only:
-            results['start-index'] = {'seconds': seconds, 'memory_kb': server.memory_kb()}
-        results.update(measure_rows(server, build, rows, args, objects, seed))
+    seconds = stack.enter_context(running(server, data.path.parent))
+    if 'start-index' in args.only:
+        results['start-index'] = {'seconds': seconds, 'memory_kb': server.memory_kb()}
+    return results
+
+
+def measure_round(compared, files, work, rows, args, seed):
+    """{server's name: {row: result}}. All servers run, and take turns at each row."""
+    results = {s.name: {} for s in compared}
+    with contextlib.ExitStack() as stack:
+        for server in compared:
+            if server.is_storage:
+                results[server.name].update(
+                    measure_starts(server, files[server.name], args, stack))
+            else:
+                stack.enter_context(running(server, work))
+        for row in rows:
+            for server in compared[seed % len(compared):] + compared[:seed % len(compared)]:
+                if server.is_storage:
+                    files[server.name].read()
+                elif not is_limit(server, row[0], row[3]):
+                    continue
+                results[server.name][row[0]] = measure_row(server, row, args, seed)
     return results
 
 
@@ -444,12 +473,19 @@ def main():
     rows = [r for r in ROWS if r[0] in args.only]
     rounds = {}
     with tempfile.TemporaryDirectory(dir=args.dir or args.build, prefix='zkzeo-bench-') as work:
-        data = DataFile(pathlib.Path(work), args.objects)
+        work = pathlib.Path(work)
+        data = DataFile(work, args.objects)
         compared = servers(args.build)
+        files = {}
+        for server in compared:
+            if server.is_storage:
+                folder = work / server.name
+                folder.mkdir()
+                files[server.name] = data.copy_to(folder)
         for n in range(args.rounds):
-            for server in compared:
-                rounds.setdefault(server.name, []).append(measure_round(
-                    server, args.build, data, rows, args, args.objects, n + 1))
+            results = measure_round(compared, files, work, rows, args, n + 1)
+            for name, result in results.items():
+                rounds.setdefault(name, []).append(result)
     results = {name: collect(r) for name, r in rounds.items()}
     print(f'{args.objects:,} objects of {BYTES} bytes; {args.rounds} rounds of {args.seconds} s; '
           f'{machine()["cpus"]} CPUs; median [min-max]\n')
