@@ -171,6 +171,16 @@ static int recv_tls(struct transport *t, uint8_t *p, size_t n, size_t *ret_n, st
 	return OK;
 }
 
+const char *transport_failure(const struct transport *t)
+{
+	socklen_t len = sizeof(int);
+	int error = 0;
+
+	if (getsockopt(t->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || !error)
+		return "the connection has failed";
+	return strerror(error);
+}
+
 int transport_recv(struct transport *t, void *p, size_t n, size_t *ret_n, struct err *e)
 {
 	ssize_t got;

@@ -46,6 +46,9 @@ void transport_waits(const struct transport *t, bool *reading, bool *writing);
 MUST_CHECK int transport_send(
 	struct transport *t, const struct outq *q, size_t *ret_n, struct err *e);
 
+/** What the system says has happened to a connection that an event told has failed. */
+const char *transport_failure(const struct transport *t);
+
 /** Read at most @n bytes, which under TLS are TLS_RECORD_MAX or more; *ret_n is 0 when the other side has ended. Errors as transport_send(). */
 MUST_CHECK int transport_recv(struct transport *t, void *p, size_t n, size_t *ret_n, struct err *e);
 

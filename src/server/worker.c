@@ -262,7 +262,7 @@ static void on_poll(uv_poll_t *p, int status, int events)
 	if (!c->session)
 		return;
 	if (status < 0) {
-		conn_close(c, uv_strerror(status));
+		conn_close(c, transport_failure(&c->transport)); /* libuv says EBADF to all */
 		return;
 	}
 	if (!transport_is_ready(&c->transport)) {

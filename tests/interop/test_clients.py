@@ -919,3 +919,9 @@ def test_invalidation_queue(server, python_server, wires, tmp_path, size):
     if size < 7:
         assert got[0, p64(u64(tids[-size]))] is not None
         assert got[0, p64(u64(tids[-size]) - 1)] is None
+
+
+def test_reset_is_called_by_its_name(server, wires):
+    s = server(configuration())
+    wires(s).abort_hard()
+    wait_until('it is in the log', lambda: 'disconnected: Connection reset by peer' in s.text())
