@@ -2,9 +2,9 @@
 
   run.py [--quick] [--build DIR] [--rounds N] [--seconds S] [--only ROW,...] [--json FILE]
 
-Every round starts each server, on copies of one file, and measures each row with all of them in
-turn, one right after the other, so that what the machine does meanwhile falls on all of them. The table has the median of the rounds and, in
-brackets, the least and the largest. CPU is the server's, per operation.
+Every round starts each server, on copies of one file, and measures each row with all of them in turn, three
+short turns each, as a machine that others use changes its speed within seconds. The table has the median of
+all turns and, in brackets, the least and the largest. CPU is the server's, per operation.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ import targets
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BYTES = 500
+TURNS = 3  # of each server at a row, in a round
 START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 5  # Python's server loses a SIGTERM now and then
 
@@ -205,11 +207,11 @@ def is_limit(server, row, mode):
     return mode is not None and (each or server.name == f'responder {mode}')
 
 
-def measure_row(server, row, args, seed):
+def measure_turn(server, row, args, seed):
     name, _, options, _ = row
     run = subprocess.run(
         [str(args.build / 'bench' / 'zeoload'), *options, f'--objects={args.objects}',
-         f'--object-bytes={BYTES}', f'--seconds={args.seconds}', f'--seed={seed}',
+         f'--object-bytes={BYTES}', f'--seconds={args.seconds / TURNS}', f'--seed={seed}',
          f'--pid={server.process.pid}', f'127.0.0.1:{server.port}'],
         capture_output=True, text=True, timeout=args.seconds + 120)
     if run.returncode:
@@ -230,37 +232,39 @@ def running(server, work):
             server.stop()
 
 
-def measure_starts(server, data, args, stack):
-    """{row: result} of one server, which runs from then on."""
+def measure_starts(server, data, only):
+    """{row: result} of one server."""
     results = {}
-    if 'start-scan' in args.only:
-        data.reset(index=False)
-        with running(server, data.path.parent) as seconds:
-            results['start-scan'] = {'seconds': seconds}
-    data.reset()
-    seconds = stack.enter_context(running(server, data.path.parent))
-    if 'start-index' in args.only:
-        results['start-index'] = {'seconds': seconds, 'memory_kb': server.memory_kb()}
+    for row, index in (('start-scan', False), ('start-index', True)):
+        if row in only:
+            data.reset(index)
+            with running(server, data.path.parent) as seconds:
+                results[row] = {'seconds': seconds, 'memory_kb': server.memory_kb()}
     return results
 
 
 def measure_round(compared, files, work, rows, args, seed):
-    """{server's name: {row: result}}. All servers run, and take turns at each row."""
-    results = {s.name: {} for s in compared}
+    """A {row: result} for each turn, by the server's name. All servers run, and take turns at each row."""
+    results = {s.name: [{} for _ in range(TURNS)] for s in compared}
     with contextlib.ExitStack() as stack:
         for server in compared:
             if server.is_storage:
-                results[server.name].update(
-                    measure_starts(server, files[server.name], args, stack))
-            else:
-                stack.enter_context(running(server, work))
+                data = files[server.name]
+                results[server.name][0].update(measure_starts(server, data, args.only))
+                data.reset()
+        for server in compared:
+            stack.enter_context(running(
+                server, files[server.name].path.parent if server.is_storage else work))
         for row in rows:
-            for server in compared[seed % len(compared):] + compared[:seed % len(compared)]:
-                if server.is_storage:
-                    files[server.name].read()
-                elif not is_limit(server, row[0], row[3]):
-                    continue
-                results[server.name][row[0]] = measure_row(server, row, args, seed)
+            taking_part = [s for s in compared if s.is_storage or is_limit(s, row[0], row[3])]
+            random.Random(seed).shuffle(taking_part)
+            for turn in range(TURNS):
+                for server in taking_part:
+                    if server.is_storage:
+                        files[server.name].read()
+                    results[server.name][turn][row[0]] = measure_turn(
+                        server, row, args, TURNS * seed + turn)
+                taking_part.reverse()
     return results
 
 
@@ -447,7 +451,7 @@ def arguments():
     parser.add_argument('--quick', action='store_true',
                         help='100,000 objects, one round of half a second: a smoke test')
     parser.add_argument('--rounds', type=int)
-    parser.add_argument('--seconds', type=float)
+    parser.add_argument('--seconds', type=float, help='of a server at a row, in a round')
     parser.add_argument('--objects', type=int)
     parser.add_argument('--only', default=','.join(names), metavar='ROW,...',
                         help=' '.join(names))
@@ -460,7 +464,7 @@ def arguments():
     args.only = args.only.split(',')
     if set(args.only) - set(names):
         parser.error(f'the rows are {" ".join(names)}')
-    defaults = (1, 0.5, 100_000) if args.quick else (3, 2.0, 1_000_000)
+    defaults = (1, 0.6, 100_000) if args.quick else (3, 3.0, 1_000_000)
     args.rounds = args.rounds or defaults[0]
     args.seconds = args.seconds or defaults[1]
     args.objects = args.objects or defaults[2]
@@ -484,10 +488,10 @@ def main():
                 files[server.name] = data.copy_to(folder)
         for n in range(args.rounds):
             results = measure_round(compared, files, work, rows, args, n + 1)
-            for name, result in results.items():
-                rounds.setdefault(name, []).append(result)
+            for name, turns in results.items():
+                rounds.setdefault(name, []).extend(turns)
     results = {name: collect(r) for name, r in rounds.items()}
-    print(f'{args.objects:,} objects of {BYTES} bytes; {args.rounds} rounds of {args.seconds} s; '
+    print(f'{args.objects:,} objects of {BYTES} bytes; {args.rounds} rounds of {TURNS} turns of {args.seconds / TURNS:.2g} s; '
           f'{machine()["cpus"]} CPUs; median [min-max]\n')
     report(results, rows, args.only)
     save(args.json, 'run', {'objects': args.objects, 'rounds': args.rounds,

@@ -139,10 +139,48 @@ int loop_start(struct loop *l, const char *thread_name, struct err *e)
 	return OK;
 }
 
+/* Those that this thread is to wake, once each. */
+static _Thread_local struct {
+	bool holds;
+	struct loop *first;
+} held;
+
+static bool is_held(struct loop *l)
+{
+	struct loop *h = held.first;
+
+	while (h && h != l)
+		h = h->next_held;
+	return h;
+}
+
+void loop_hold_wakes(void)
+{
+	held.holds = true;
+}
+
+void loop_release_wakes(void)
+{
+	held.holds = false;
+	while (held.first) {
+		struct loop *l = held.first;
+
+		held.first = l->next_held;
+		loop_wake(l);
+	}
+}
+
 void loop_wake(struct loop *l)
 {
 	const uint64_t one = 1;
 
+	if (held.holds) {
+		if (!is_held(l)) {
+			l->next_held = held.first;
+			held.first = l;
+		}
+		return;
+	}
 	if (atomic_exchange(&l->woken, true))
 		return;
 	while (write(l->event, &one, sizeof(one)) < 0 && errno == EINTR)

@@ -23,6 +23,7 @@ struct loop {
 	pthread_mutex_t posted_lock;     /* guards posted; docs/threads.md */
 	struct job *posted;              /* first of those that came back, linked by job.link */
 	struct job **posted_end;
+	struct loop *next_held; /* loop_hold_wakes() */
 	/* The thread's, in place of running the loop until all handles are closed (crew.h); NULL: just that. */
 	void (*run)(struct loop *l);
 	void *run_ctx;
@@ -36,6 +37,10 @@ MUST_CHECK int loop_init(struct loop *l, void (*on_wake)(struct loop *l), struct
 MUST_CHECK int loop_start(struct loop *l, const char *thread_name, struct err *e);
 /** Threads: any. */
 void loop_wake(struct loop *l);
+/** What this thread wakes from here on is woken at loop_release_wakes(), and has to be there until then: who is on an errand shall not
+ * wake who minds its loop. */
+void loop_hold_wakes(void);
+void loop_release_wakes(void);
 /** To be called on the loop's thread: closes the loop's own handle; the thread ends when all
  * other handles are closed, too. */
 void loop_finish(struct loop *l);

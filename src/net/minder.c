@@ -1,14 +1,17 @@
 #include "net/minder.h"
 
 #include <errno.h>
-#include <string.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/check.h"
 
-enum { NO_TIMER_NS = 1 };
+enum {
+	NO_TIMER_NS = 1,
+	TURNS_BEFORE = 8, /* an errand: a loop that always wants another one is not waited for */
+};
 
 /* Watch the loop for one event, or not. */
 static void watch_loop(struct minder *m, bool on)
@@ -54,20 +57,40 @@ static bool take(struct errand_taker *t, struct errand *er)
 	return true;
 }
 
-/* False: the loop is another thread's now. */
-static bool go(struct minder *m, struct errand *er)
+static void run_errand(struct minder *m)
 {
+	struct errand *er = m->errand;
+
+	m->errand = NULL;
+	errand_set_taker(NULL);
+	er->run(er);
+	errand_set_taker(&m->taker);
+}
+
+/* False: the loop is another thread's now. What the errand has to tell the loop is told when that is decided. */
+static bool go(struct minder *m)
+{
+	bool is_mine;
+
+	loop_hold_wakes();
 	atomic_fetch_add(&m->n_errands, 1);
 	atomic_store(&m->place, MINDER_AWAY);
 	watch_loop(m, true);
 	start_timer(m);
-	er->run(er);
-	if (!changes(m, MINDER_AWAY, MINDER_HOME))
-		return false;
+	run_errand(m);
 	watch_loop(m, false);
-	if (++m->n_well >= MINDER_GONE_WELL)
+	is_mine = changes(m, MINDER_AWAY, MINDER_HOME);
+	loop_release_wakes();
+	if (is_mine && ++m->n_well >= MINDER_GONE_WELL)
 		m->rest_ms = 0;
-	return true;
+	return is_mine;
+}
+
+/* Has libuv something to do at once? It also tells the kernel at a turn's beginning only what it waits for: until then
+ * nobody would see that something has happened. */
+static bool wants_turn(const struct minder *m)
+{
+	return uv_backend_timeout(&m->loop->uv) == 0;
 }
 
 /* Until the loop ends, or another thread has taken it over. */
@@ -78,15 +101,13 @@ static void run_loop(struct minder *m)
 	errand_set_taker(&m->taker);
 	while (is_mine) {
 		bool alive = uv_run(&m->loop->uv, UV_RUN_DEFAULT);
-		struct errand *er = m->errand;
 
-		m->errand = NULL;
-		if (alive && er) {
-			is_mine = go(m, er);
-			continue;
-		}
-		if (er)
-			er->run(er);
+		for (int i = 0; alive && m->errand && i < TURNS_BEFORE && wants_turn(m); i++)
+			alive = uv_run(&m->loop->uv, UV_RUN_NOWAIT);
+		if (m->errand && alive)
+			is_mine = go(m);
+		else if (m->errand)
+			run_errand(m);
 		if (!alive) {
 			atomic_store(&m->place, MINDER_ENDED);
 			set_timer(m, NO_TIMER_NS); /* wakes who watches */
@@ -125,6 +146,14 @@ static void rest(struct minder *m)
 	m->rest_until_ms = uv_now(&m->loop->uv) + m->rest_ms;
 }
 
+/* Of this errand: what woke this thread may have been seen to meanwhile. */
+static bool has_event(const struct minder *m)
+{
+	struct pollfd p = { .fd = uv_backend_fd(&m->loop->uv), .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 /* Until the loop is this thread's, or has ended: then false. */
 static bool watch(struct minder *m)
 {
@@ -135,7 +164,7 @@ static bool watch(struct minder *m)
 		struct epoll_event ev;
 		int n = epoll_wait(m->epoll, &ev, 1, -1);
 
-		if (n <= 0 || (!ev.data.ptr && !is_long(m, &seen)))
+		if (n <= 0 || !(ev.data.ptr ? has_event(m) : is_long(m, &seen)))
 			continue;
 		if (changes(m, MINDER_AWAY, MINDER_TAKEN)) {
 			watch_loop(m, false);

@@ -416,6 +416,7 @@ static void consume(struct session *s, size_t used)
 
 	if (used == 0)
 		return;
+	look_ahead_start(&s->hub->ahead); /* other bytes will be where these were */
 	memmove(s->in.data, s->in.data + used, rest);
 	s->in.len = rest;
 	if (rest == 0)

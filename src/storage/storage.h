@@ -196,6 +196,7 @@ struct pack_req {
 	uint64_t oid;
 	struct err err;
 	const struct val *raised; /* as load_req's, but part of what is kept */
+	bool on_own_thread; /* done() is called on a thread for packs, which may block after all; else on the exec's loop */
 	/* What the storage keeps with it until the caller calls this; NULL: nothing. */
 	void *kept;
 	void (*free_kept)(void *kept);

@@ -76,6 +76,39 @@ static void test_writes_itself(void **state)
 	s->ops->close(s);
 }
 
+/* A batch has its bounds: what is left goes to the writer's thread, which nobody else has woken. */
+static void test_more_than_a_batch(void **state)
+{
+	enum { LARGE = 9 << 20 };
+	struct storage *s = open_in(*state);
+	struct txn *t[2];
+	struct test_outcome o[2];
+	char *text = malloc(LARGE + 1);
+
+	memset(text, 'x', LARGE);
+	text[LARGE] = 0;
+	for (uint64_t i = 0; i < 2; i++) {
+		struct vote_req v;
+
+		t[i] = test_txn("", "");
+		test_store(t[i], i + 1, 0, text);
+		v = test_vote(s, t[i], false);
+		assert_int_equal(v.rc, OK);
+	}
+	errand_set_taker(&taker);
+	for (int i = 0; i < 2; i++)
+		test_finish(s, t[i], &o[i]);
+	errand_set_taker(NULL);
+	run_left();
+	for (int i = 0; i < 2; i++) {
+		wait_for(&o[i]);
+		assert_int_equal(o[i].rc, OK);
+		txn_free(t[i]);
+	}
+	free(text);
+	s->ops->close(s);
+}
+
 struct chain {
 	struct test_outcome outcome; /* of the first */
 	struct storage *s;
@@ -119,6 +152,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			test_writes_itself, test_dir_setup, test_dir_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_more_than_a_batch, test_dir_setup, test_dir_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_leaves_the_rest, test_dir_setup, test_dir_teardown),
 	};

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,16 +26,22 @@ enum {
 
 static struct loop loop;
 static struct minder minder;
-static uv_poll_t client;
+static uv_poll_t client, second_client;
 static uv_timer_t timer;
-static int fds[2];
+static int fds[2], second_fds[2];
 static sem_t answered;
 static bool taken, taken_twice;
+static uint64_t asked_ms;
 static pthread_t answered_on;
 
 static struct errand errand, second;
 static sem_t gone, may_return; /* of an errand */
-static atomic_bool waits;
+static atomic_bool waits, tells;
+static atomic_bool wanted_turn; /* when it went */
+static void on_told(struct job *j);
+static struct job told_job = { .done = on_told }; /* by the errand to the loop */
+static sem_t told;
+static pthread_t told_on;
 static pthread_t gone_on;
 static atomic_uint n_gone;
 
@@ -49,12 +56,23 @@ static void wait_for(sem_t *what)
 
 static void run_errand(struct errand *er)
 {
-	assert_ptr_equal(er, &errand);
+	(void)er;
 	gone_on = pthread_self();
 	atomic_fetch_add(&n_gone, 1);
+	if (!atomic_load(&wanted_turn)) /* nobody else is at the loop yet */
+		atomic_store(&wanted_turn, uv_backend_timeout(&loop.uv) == 0);
+	if (atomic_load(&tells))
+		loop.exec.post(&loop.exec, &told_job);
 	sem_post(&gone);
-	if (atomic_load(&waits))
-		wait_for(&may_return);
+	while (atomic_load(&waits) && sem_wait(&may_return) != 0)
+		;
+}
+
+static void on_told(struct job *j)
+{
+	(void)j;
+	told_on = pthread_self();
+	sem_post(&told);
 }
 
 static void answer(void)
@@ -66,6 +84,7 @@ static void answer(void)
 static void close_handles(void)
 {
 	uv_close((uv_handle_t *)&client, NULL);
+	uv_close((uv_handle_t *)&second_client, NULL);
 	uv_close((uv_handle_t *)&timer, NULL);
 	loop_finish(&loop);
 }
@@ -77,6 +96,7 @@ static void on_client(uv_poll_t *p, int status, int events)
 	(void)p, (void)status, (void)events;
 	if (read(fds[0], &c, 1) != 1)
 		return;
+	asked_ms = uv_now(&loop.uv);
 	if (c != HELLO)
 		taken = errand_leave(&errand);
 	if (c == GO_TWICE)
@@ -104,16 +124,21 @@ static int setup(void **state)
 	(void)state;
 	memset(&minder, 0, sizeof(minder));
 	atomic_store(&waits, false);
+	atomic_store(&tells, false);
+	atomic_store(&wanted_turn, false);
 	atomic_store(&n_gone, 0);
+	sem_init(&told, 0, 0);
 	errand.run = second.run = run_errand;
 	sem_init(&answered, 0, 0);
 	sem_init(&gone, 0, 0);
 	sem_init(&may_return, 0, 0);
 	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(pipe(second_fds), 0);
 	assert_int_equal(loop_init(&loop, on_wake, &e), OK);
 	assert_int_equal(minder_start(&minder, &loop, &e), OK);
 	uv_poll_init(&loop.uv, &client, fds[0]);
 	uv_poll_start(&client, UV_READABLE, on_client);
+	uv_poll_init(&loop.uv, &second_client, second_fds[0]);
 	uv_timer_init(&loop.uv, &timer);
 	return 0;
 }
@@ -143,7 +168,10 @@ static int teardown(void **state)
 	loop_fini(&loop);
 	close(fds[0]);
 	close(fds[1]);
+	close(second_fds[0]);
+	close(second_fds[1]);
 	sem_destroy(&answered);
+	sem_destroy(&told);
 	sem_destroy(&gone);
 	sem_destroy(&may_return);
 	return 0;
@@ -194,10 +222,12 @@ static void go_and_return(void)
 /* An errand that something happens in. Ends with the other thread running the loop. */
 static void disturb(void)
 {
+	const struct itimerspec never = { .it_value.tv_sec = 0 };
 	pthread_t was;
 
 	atomic_store(&waits, true);
 	go();
+	timerfd_settime(minder.timer, 0, &never, NULL); /* which would do it as well, but late */
 	was = answered_on;
 	assert_true(pthread_equal(gone_on, was));
 	ask(HELLO);
@@ -217,6 +247,33 @@ static void test_goes_and_returns(void **state)
 	ask(HELLO);
 	assert_true(pthread_equal(answered_on, loop.thread));
 	assert_int_equal(atomic_load(&n_gone), TIMES);
+	end();
+}
+
+/* What an errand has to tell its loop is no reason to take that over. */
+static void test_tells(void **state)
+{
+	(void)state;
+	start();
+	atomic_store(&tells, true);
+	for (unsigned i = 0; i < TIMES; i++) {
+		go_and_return();
+		wait_for(&told);
+		assert_true(pthread_equal(told_on, loop.thread));
+	}
+	assert_int_equal(minder.rest_ms, 0);
+	end();
+}
+
+/* But it is told, when somebody else has taken it over. */
+static void test_tells_after_all(void **state)
+{
+	(void)state;
+	start();
+	atomic_store(&tells, true);
+	disturb();
+	wait_for(&told);
+	assert_false(pthread_equal(told_on, loop.thread));
 	end();
 }
 
@@ -278,9 +335,9 @@ static void test_rests(void **state)
 	(void)state;
 	start();
 	disturb();
-	ask(GO);
-	assert_false(taken);
 	assert_int_equal(minder.rest_ms, MINDER_REST_MS);
+	ask(GO);
+	assert_true(!taken || asked_ms >= minder.rest_until_ms);
 	disturb();
 	assert_int_equal(minder.rest_ms, 2 * MINDER_REST_MS);
 	atomic_store(&waits, false);
@@ -288,6 +345,40 @@ static void test_rests(void **state)
 		go_and_return();
 	ask(HELLO);
 	assert_int_equal(minder.rest_ms, 0);
+	end();
+}
+
+static void on_second(uv_poll_t *p, int status, int events)
+{
+	char c;
+
+	(void)p, (void)status, (void)events;
+	if (read(second_fds[0], &c, 1) == 1)
+		answer();
+}
+
+static void start_second(struct job *j)
+{
+	(void)j;
+	uv_poll_start(&second_client, UV_READABLE, on_second);
+	taken = errand_leave(&errand);
+}
+
+/* What the loop has begun to wait for in the very turn is seen. */
+static void test_new_watch(void **state)
+{
+	static struct job j = { .done = start_second };
+
+	(void)state;
+	start();
+	atomic_store(&waits, true);
+	loop.exec.post(&loop.exec, &j);
+	wait_for(&gone);
+	assert_true(taken);
+	assert_false(atomic_load(&wanted_turn));
+	assert_int_equal(write(second_fds[1], "x", 1), 1);
+	wait_for(&answered);
+	sem_post(&may_return);
 	end();
 }
 
@@ -352,6 +443,7 @@ static void test_never_started(void **state)
 {
 	(void)state;
 	uv_close((uv_handle_t *)&client, NULL);
+	uv_close((uv_handle_t *)&second_client, NULL);
 	uv_close((uv_handle_t *)&timer, NULL);
 }
 
@@ -392,6 +484,7 @@ static void test_both_at_once(void **state)
 	pthread_join(t, NULL);
 	end();
 	assert_int_equal(atomic_load(&n_said), TIMES);
+	assert_true(atomic_load(&n_gone) > 0);
 }
 
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -400,6 +493,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_goes_and_returns),
+		T(test_tells),
+		T(test_tells_after_all),
+		T(test_new_watch),
 		T(test_is_minded),
 		T(test_one_away),
 		T(test_one_a_turn),

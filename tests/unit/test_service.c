@@ -101,38 +101,43 @@ static int teardown(void **state)
 	return test_dir_teardown(state);
 }
 
-static void commit(void)
+/* Off the main thread, too: what went wrong, or OK. */
+static int commit(struct err *e)
 {
 	const struct client_conflict *conflicts;
 	struct client *c = world.committer;
 	struct client_txn *t;
-	struct err e = ERR_INIT;
 	size_t n;
+	int rc = client_txn_begin(c, slice_str(""), slice_str(""), NULL, TID_NONE, ' ', &t, e);
 
-	must(client_txn_begin(c, slice_str(""), slice_str(""), NULL, TID_NONE, ' ', &t, &e), &e);
-	must(client_txn_store(t, 1, world.serial, slice_str("text"), &e), &e);
-	must(client_txn_vote(t, &conflicts, &n, NULL, &e), &e);
-	must(client_txn_finish(t, NULL, NULL, &world.serial, NULL, &e), &e);
+	if (rc == OK)
+		rc = client_txn_store(t, 1, world.serial, slice_str("text"), e);
+	if (rc == OK)
+		rc = client_txn_vote(t, &conflicts, &n, NULL, e);
+	return rc == OK ? client_txn_finish(t, NULL, NULL, &world.serial, NULL, e) : rc;
 }
 
 /* Not necessarily the first one: somebody may just come. */
 static void test_written_by_the_loop(void **state)
 {
 	time_t end = time(NULL) + WAIT_S;
+	struct err e = ERR_INIT;
 
 	(void)state;
 	do {
 		assert_true(time(NULL) < end);
-		commit();
+		must(commit(&e), &e);
 	} while (!atomic_load(&by_loop));
 }
 
+static atomic_bool stop;
+static struct err failure; /* of commit_many() */
+
 static void *commit_many(void *arg)
 {
-	atomic_bool *stop = arg;
-
-	while (!atomic_load(stop))
-		commit();
+	(void)arg;
+	while (!atomic_load(&stop) && commit(&failure) == OK)
+		;
 	return NULL;
 }
 
@@ -141,22 +146,27 @@ static void test_hangs(void **state)
 	struct client_record r;
 	struct err e = ERR_INIT;
 	struct timespec until;
-	atomic_bool stop = false;
 	pthread_t t;
+	bool did_hang;
+	int rc;
 
 	(void)state;
-	commit();
+	must(commit(&e), &e);
+	atomic_store(&stop, false);
 	atomic_store(&hangs, true);
-	assert_int_equal(pthread_create(&t, NULL, commit_many, &stop), 0);
+	assert_int_equal(pthread_create(&t, NULL, commit_many, NULL), 0);
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += WAIT_S;
-	assert_int_equal(sem_timedwait(&hung, &until), 0);
+	did_hang = sem_timedwait(&hung, &until) == 0;
 	atomic_store(&stop, true);
-	must(client_load_before(world.loader, 1, TID_MAX, &r, &e), &e);
-	assert_true(slice_is(r.data, "text"));
-	client_record_end(&r);
+	rc = client_load_before(world.loader, 1, TID_MAX, &r, &e);
 	sem_post(&goes_on);
 	pthread_join(t, NULL);
+	assert_true(did_hang);
+	must(rc, &e);
+	assert_true(slice_is(r.data, "text"));
+	client_record_end(&r);
+	must(failure.code, &failure);
 }
 
 int main(void)

@@ -302,7 +302,6 @@ struct blob_pack {
 	struct blob_storage *b;
 	struct job job;
 	struct inline_exec exec;
-	pthread_t caller;  /* the loop's thread */
 	uint64_t last_tid; /* files of later ones may be of transactions under way */
 };
 
@@ -354,8 +353,9 @@ static void inner_packed(struct pack_req *in)
 		r->done(r);
 		return;
 	}
-	if (!pthread_equal(pthread_self(), bp->caller)) {
-		pack_work(&bp->job); /* a thread of the inner storage's, for packs only */
+	r->on_own_thread = in->on_own_thread;
+	if (in->on_own_thread) {
+		pack_work(&bp->job);
 		pack_done(&bp->job);
 		return;
 	}
@@ -378,7 +378,6 @@ static void blob_pack(struct storage *s, struct pack_req *r)
 	bp->req.done = inner_packed;
 	bp->outer = r;
 	bp->b = b;
-	bp->caller = pthread_self();
 	b->inner->ops->pack(b->inner, &bp->req);
 }
 

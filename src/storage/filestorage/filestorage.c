@@ -60,12 +60,21 @@ static void wake_writer(struct filestorage *fs)
 		sem_post(&fs->wake);
 }
 
+/* Nobody is at the log writer's work, and this thread may do it. */
+static bool may_step_here(struct filestorage *fs)
+{
+	if (!fs->has_thread || pthread_mutex_trylock(&fs->stepping) != 0)
+		return false;
+	pthread_mutex_unlock(&fs->stepping);
+	return errand_leave(&fs->errand);
+}
+
 static void fs_finish(struct storage *s, struct txn *t)
 {
 	struct filestorage *fs = fs_of(s);
 
 	CHECK(fs->writer);
-	if (log_writer_push(fs->writer, t) && !(fs->has_thread && errand_leave(&fs->errand)))
+	if (log_writer_push(fs->writer, t) && !may_step_here(fs))
 		wake_writer(fs);
 }
 

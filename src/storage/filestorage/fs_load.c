@@ -24,6 +24,7 @@ struct place {
 	uint8_t *bytes;
 	size_t room;
 	void *large; /* allocated for data that did not fit; freed after done() */
+	bool alone; /* nothing of the record is on its way: it is asked for as a whole, not the header first and then the data */
 };
 
 /* Each thread's own: done() is called before it is used again, or it is marked busy. */
@@ -181,13 +182,6 @@ static void prefetch_record(struct data_file *d, uint64_t off, size_t from)
 		d->disk->ops->prefetch(d->disk, len - from, &off, 1);
 }
 
-/* A load that was not announced waits for its record once, and not for the header first and then for the data. */
-static void prefetch_alone(struct data_file *d, uint64_t off)
-{
-	if (ahead.next == ahead.n)
-		prefetch_record(d, off, 0);
-}
-
 /* Walk from the newest record to the one asked for; ERR_NOKEY when there is none. */
 static int find(
 	struct data_file *d, struct load_req *r, struct place *pl, struct cursor *c, struct err *e)
@@ -196,7 +190,8 @@ static int find(
 
 	r->end_tid = TID_NONE;
 	c->off = index_get(d->index, c->oid);
-	prefetch_alone(d, c->off);
+	if (pl->alone && c->off && r->kind != LOAD_TID)
+		prefetch_record(d, c->off, 0);
 	for (; c->off; c->off = c->h.prev) {
 		int rc = read_at(d, r, pl, c, e);
 
@@ -380,12 +375,16 @@ static void load_cold(struct filestorage *fs, struct load_req *r)
 	r->exec->submit(r->exec, &r->job);
 }
 
-/* The rest of the record that this thread will load next. */
-static void prefetch_next(struct data_file *d)
+/* The rest of the record that this thread will load next. False: this load was not announced. */
+static bool prefetch_next(struct data_file *d)
 {
 	/* another file may be where that one was */
-	if (ahead.next < ahead.n && ahead.of == d)
-		prefetch_record(d, ahead.off[ahead.next++], PREFETCH_FIRST);
+	if (ahead.of != d || ahead.next > ahead.n)
+		return false;
+	if (ahead.next < ahead.n)
+		prefetch_record(d, ahead.off[ahead.next], PREFETCH_FIRST);
+	ahead.next++;
+	return true;
 }
 
 /* Answer on the spot, if nothing has to be waited for. @r may be gone afterwards. */
@@ -395,7 +394,7 @@ static bool load_now(struct filestorage *fs, struct load_req *r, uint8_t *bytes,
 	struct data_file *d = data_file_borrow(&fs->data);
 	int rc;
 
-	prefetch_next(d);
+	pl.alone = !prefetch_next(d);
 	rc = load(d, r, &pl);
 	data_file_return();
 	r->rc = rc;

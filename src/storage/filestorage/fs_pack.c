@@ -479,6 +479,7 @@ static void *pack_thread(void *arg)
 	mem_free(r);
 	atomic_store(&k->phase, NULL);
 	atomic_store(&k->running, false);
+	req->on_own_thread = true;
 	req->done(req);
 	return NULL;
 }
