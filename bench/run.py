@@ -245,13 +245,14 @@ def measure_starts(server, data, only):
 
 def measure_round(compared, files, work, rows, args, seed):
     """A {row: result} for each turn, by the server's name. All servers run, and take turns at each row."""
+    data = next(iter(files.values()))
     results = {s.name: [{} for _ in range(TURNS)] for s in compared}
     with contextlib.ExitStack() as stack:
         for server in compared:
             if server.is_storage:
-                data = files[server.name]
-                results[server.name][0].update(measure_starts(server, data, args.only))
-                data.reset()
+                results[server.name][0].update(
+                    measure_starts(server, files[server.name], args.only))
+                files[server.name].reset()
         for server in compared:
             stack.enter_context(running(
                 server, files[server.name].path.parent if server.is_storage else work))
@@ -260,8 +261,8 @@ def measure_round(compared, files, work, rows, args, seed):
             random.Random(seed).shuffle(taking_part)
             for turn in range(TURNS):
                 for server in taking_part:
-                    if server.is_storage:
-                        files[server.name].read()
+                    # a responder has none, but what reading one does to the machine is to fall on all
+                    files.get(server.name, data).read()
                     results[server.name][turn][row[0]] = measure_turn(
                         server, row, args, TURNS * seed + turn)
                 taking_part.reverse()

@@ -92,7 +92,8 @@ struct session {
 	struct stream *streams;
 	struct iterators *iterators; /* NULL: there were none yet */
 	uint64_t since_us;           /* monotonic: connected */
-	uint64_t drained_us; /* monotonic: the last time something left, or was queued to empty */
+	uint64_t
+		drained_us; /* monotonic: while something waits, the last time that some of it left, or that it was queued to empty */
 	uint64_t requests;
 	char peer[80];                               /* the connection's address, for logs */
 	char label[160];                             /* set_client_label()'s text and the address */
