@@ -57,11 +57,16 @@ static bool take(struct errand_taker *t, struct errand *er)
 	return true;
 }
 
-static void run_errand(struct minder *m)
+static struct errand *next_errand(struct minder *m)
 {
 	struct errand *er = m->errand;
 
 	m->errand = NULL;
+	return er;
+}
+
+static void run_errand(struct minder *m, struct errand *er)
+{
 	errand_set_taker(NULL);
 	er->run(er);
 	errand_set_taker(&m->taker);
@@ -70,6 +75,7 @@ static void run_errand(struct minder *m)
 /* False: the loop is another thread's now. What the errand has to tell the loop is told when that is decided. */
 static bool go(struct minder *m)
 {
+	struct errand *er = next_errand(m); /* while the loop is this thread's */
 	bool is_mine;
 
 	loop_hold_wakes();
@@ -77,7 +83,7 @@ static bool go(struct minder *m)
 	atomic_store(&m->place, MINDER_AWAY);
 	watch_loop(m, true);
 	start_timer(m);
-	run_errand(m);
+	run_errand(m, er);
 	watch_loop(m, false);
 	is_mine = changes(m, MINDER_AWAY, MINDER_HOME);
 	loop_release_wakes();
@@ -107,7 +113,7 @@ static void run_loop(struct minder *m)
 		if (m->errand && alive)
 			is_mine = go(m);
 		else if (m->errand)
-			run_errand(m);
+			run_errand(m, next_errand(m));
 		if (!alive) {
 			atomic_store(&m->place, MINDER_ENDED);
 			set_timer(m, NO_TIMER_NS); /* wakes who watches */
