@@ -1,9 +1,9 @@
 /* A loop whose thread may go on errands: another thread minds the loop meanwhile.
  *
  * What blocks is done elsewhere, and the loop is woken when it is done: two threads wake up. When nothing else happens, as when
- * a single client commits, that takes a tenth of the time which a sync of a file takes, and a third of the CPU time. So the loop's
- * thread goes and does it itself, after the turn, while a second thread watches the loop. If something happens to the loop
- * meanwhile, the second thread takes it over and runs it from then on; the first one, when it comes back, watches in its place.
+ * a single client commits, that is up to a tenth of the time, and of the CPU time more (docs/performance.md). So the loop's thread
+ * goes and does it itself, after the turn, while a second thread watches the loop. If something happens to the loop meanwhile, the
+ * second thread takes it over and runs it from then on; the first one, when it comes back, watches in its place.
  *
  *   HOME -> AWAY (an errand) -> HOME (nothing has happened)
  *             '-> TAKEN (the other thread runs the loop) -> HOME (the first is back, and watches)

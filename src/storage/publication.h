@@ -82,7 +82,7 @@ void pubchain_seed(struct pubchain *c, struct publication *p);
 MUST_CHECK int pubchain_start_at(struct pubchain *c, uint64_t tid);
 
 /** @p is complete, and is appended next: its frame is made here when that takes long, and not by the cursors' loops. Who
- * does not call this leaves it to them. No lock is held. Threads: the writer's. */
+ * does not call this leaves it to them. No lock is held that a load or a vote waits for. Threads: the writer's. */
 void pubchain_prepare(struct pubchain *c, struct publication *p);
 /** Append; free what no one needs. Takes ownership. Who has appended wakes. Threads: the writer's. */
 void pubchain_append(struct pubchain *c, struct publication *p);

@@ -1,5 +1,9 @@
 #include "storage_util.h"
 
+#include <limits.h>
+
+#include "storage/blob/blob_dir.h"
+#include "storage/blob/blob_storage.h"
 #include "storage/mapping/mapping.h"
 
 static struct test_clock test_time = TEST_CLOCK(TEST_NOW_US);
@@ -328,6 +332,43 @@ static void test_pack_dangling(void **state)
 	s->ops->close(s);
 }
 
+static void put_blob(struct blob_dir *dir, uint64_t oid, uint64_t tid)
+{
+	struct err e = ERR_INIT;
+	char path[PATH_MAX];
+
+	assert_int_equal(blob_dir_make_oid_dir(dir, oid, &e), OK);
+	assert_int_equal(blob_dir_file_path(dir, oid, tid, path, sizeof(path), &e), OK);
+	test_write_file(path, "blob", 4);
+}
+
+/* Blobs beside it: their folder is gone through where it may block, not where the storage tells that it is packed. */
+static void test_pack_blobs(void **state)
+{
+	struct test_dir *d = *state;
+	struct storage *inner = open_mapping(), *s = NULL;
+	uint64_t t0 = commit_record(inner, 0, 0, NULL, 0);
+	uint64_t t1 = commit_record(inner, 0, t0, NULL, 0);
+	struct blob_dir_options o = { .path = test_path(d, ".blobs") };
+	struct test_exec x = TEST_EXEC;
+	struct pack_req r = { .exec = &x.base, .done = pack_done, .time_s = now_s() };
+	struct blob_dir *dir = NULL;
+	struct err e = ERR_INIT;
+
+	assert_int_equal(blob_dir_open(&o, &dir, &e), OK);
+	assert_int_equal(blob_storage_open(inner, dir, &s, &e), OK);
+	put_blob(dir, 0, t0);
+	put_blob(dir, 0, t1);
+	s->ops->pack(s, &r);
+	test_exec_run(&x);
+	assert_null(r.exec);
+	assert_int_equal(r.rc, OK);
+	assert_int_equal(x.submitted, 2);
+	assert_false(blob_dir_has_file(dir, 0, t0));
+	assert_true(blob_dir_has_file(dir, 0, t1));
+	s->ops->close(s);
+}
+
 /* A load that shows a revision keeps it, whatever a pack does meanwhile. */
 static struct storage *packed_meanwhile;
 
@@ -405,6 +446,7 @@ int main(void)
 		cmocka_unit_test(test_pack_revisions),
 		cmocka_unit_test(test_pack_garbage),
 		cmocka_unit_test(test_pack_dangling),
+		cmocka_unit_test_setup_teardown(test_pack_blobs, test_dir_setup, test_dir_teardown),
 		cmocka_unit_test(test_pack_under_load),
 		cmocka_unit_test(test_hooks),
 	};

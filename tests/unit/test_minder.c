@@ -1,9 +1,12 @@
 /* Errands of a loop's thread: who runs what when, and that nothing that happens to the loop waits for them. */
 #include "cmocka_all.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +17,7 @@
 enum {
 	WAIT_S = 20,
 	TIMES = 2000,
+	SOME = 100,
 };
 
 /* What a client can ask for, a byte each. */
@@ -28,6 +32,7 @@ static struct loop loop;
 static struct minder minder;
 static uv_poll_t client, second_client;
 static uv_timer_t timer;
+static uv_idle_t endless;
 static int fds[2], second_fds[2];
 static sem_t answered;
 static bool taken, taken_twice;
@@ -86,6 +91,7 @@ static void close_handles(void)
 	uv_close((uv_handle_t *)&client, NULL);
 	uv_close((uv_handle_t *)&second_client, NULL);
 	uv_close((uv_handle_t *)&timer, NULL);
+	uv_close((uv_handle_t *)&endless, NULL);
 	loop_finish(&loop);
 }
 
@@ -140,6 +146,7 @@ static int setup(void **state)
 	uv_poll_start(&client, UV_READABLE, on_client);
 	uv_poll_init(&loop.uv, &second_client, second_fds[0]);
 	uv_timer_init(&loop.uv, &timer);
+	uv_idle_init(&loop.uv, &endless);
 	return 0;
 }
 
@@ -219,15 +226,22 @@ static void go_and_return(void)
 	until(MINDER_HOME);
 }
 
+/* Which would have the loop taken over as well, but late. */
+static void stop_timer(void)
+{
+	const struct itimerspec never = { .it_value.tv_sec = 0 };
+
+	timerfd_settime(minder.timer, 0, &never, NULL);
+}
+
 /* An errand that something happens in. Ends with the other thread running the loop. */
 static void disturb(void)
 {
-	const struct itimerspec never = { .it_value.tv_sec = 0 };
 	pthread_t was;
 
 	atomic_store(&waits, true);
 	go();
-	timerfd_settime(minder.timer, 0, &never, NULL); /* which would do it as well, but late */
+	stop_timer();
 	was = answered_on;
 	assert_true(pthread_equal(gone_on, was));
 	ask(HELLO);
@@ -348,6 +362,43 @@ static void test_rests(void **state)
 	end();
 }
 
+/* The watching thread is woken, and has seen that. */
+static void wake_watch(int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLONESHOT, .data.ptr = &minder };
+	struct pollfd p = { .fd = minder.epoll, .events = POLLIN };
+	time_t end = time(NULL) + WAIT_S;
+
+	assert_int_equal(epoll_ctl(minder.epoll, EPOLL_CTL_MOD, fd, &ev), 0);
+	while (poll(&p, 1, 0) > 0) {
+		assert_true(time(NULL) < end);
+		sched_yield();
+	}
+}
+
+/* Who was woken for what has been seen to already, in an errand of before, takes nothing over. */
+static void test_stale_event(void **state)
+{
+	struct epoll_event none = { .events = 0 };
+	int fd = eventfd(1, 0);
+
+	(void)state;
+	assert_int_equal(epoll_ctl(minder.epoll, EPOLL_CTL_ADD, fd, &none), 0);
+	start();
+	atomic_store(&waits, true);
+	for (int i = 0; i < SOME; i++) {
+		go();
+		stop_timer();
+		wake_watch(fd);
+		sem_post(&may_return);
+		until(MINDER_HOME);
+		ask(HELLO);
+		assert_true(pthread_equal(answered_on, loop.thread));
+	}
+	end();
+	close(fd);
+}
+
 static void on_second(uv_poll_t *p, int status, int events)
 {
 	char c;
@@ -406,6 +457,31 @@ static void test_timer(void **state)
 	end();
 }
 
+static void on_endless(uv_idle_t *i)
+{
+	(void)i;
+}
+
+static void start_endless(struct job *j)
+{
+	(void)j;
+	uv_idle_start(&endless, on_endless);
+	taken = errand_leave(&errand);
+}
+
+/* An errand is gone on though the loop always wants another turn. */
+static void test_endless_loop(void **state)
+{
+	static struct job j = { .done = start_endless };
+
+	(void)state;
+	start();
+	loop.exec.post(&loop.exec, &j);
+	wait_for(&gone);
+	assert_true(taken);
+	end();
+}
+
 static void test_ends_while_away(void **state)
 {
 	struct job j = { .done = run_end };
@@ -445,6 +521,7 @@ static void test_never_started(void **state)
 	uv_close((uv_handle_t *)&client, NULL);
 	uv_close((uv_handle_t *)&second_client, NULL);
 	uv_close((uv_handle_t *)&timer, NULL);
+	uv_close((uv_handle_t *)&endless, NULL);
 }
 
 static void *chat(void *arg)
@@ -501,7 +578,9 @@ int main(void)
 		T(test_one_a_turn),
 		T(test_other_threads),
 		T(test_rests),
+		T(test_stale_event),
 		T(test_timer),
+		T(test_endless_loop),
 		T(test_ends_while_away),
 		T(test_ends_after_swap),
 		T(test_last_turn),
