@@ -33,8 +33,7 @@ def _is_sanitized():
 
 SANITIZED = _is_sanitized()
 PRELOADED = 'san.so' in os.environ.get('LD_PRELOAD', '')
-LOADS_THE_EXTENSION = re.compile(r'^\s*(import zc\.zk|from zc\.zk)', re.M)
-MANY_THAT_LOAD_IT = re.compile(r'^\s*from zeo_package import client$', re.M)
+LOADS_THE_EXTENSION = re.compile(r'^\s*(import zc\.zk|from zc\.zk|from zeo_package import client$)', re.M)
 
 
 def pytest_ignore_collect(collection_path):
@@ -44,7 +43,7 @@ def pytest_ignore_collect(collection_path):
     """
     if SANITIZED and collection_path.suffix == '.py' and collection_path.name != 'conftest.py':
         text = collection_path.read_text()
-        if MANY_THAT_LOAD_IT.search(text) or bool(LOADS_THE_EXTENSION.search(text)) != PRELOADED:
+        if bool(LOADS_THE_EXTENSION.search(text)) != PRELOADED:
             return True
     return None
 

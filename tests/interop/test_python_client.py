@@ -342,8 +342,8 @@ if kind == 'behind another':
         t.start()
 while kind == 'connection' and storage.is_connected():
     time.sleep(0.01)
-print('waits', flush=True)
 try:
+    print('waits', flush=True)
     wait()
 except KeyboardInterrupt:
     print('interrupted', flush=True)

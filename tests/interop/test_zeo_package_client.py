@@ -15,6 +15,9 @@ from zeo_package.excluded import CLIENT_EXCLUDED, EXCLUDED, PYTHON_SERVER_EXCLUD
 from zeo_package.forker import Forker
 
 ALL = os.environ.get('ZKZEO_ALL_TESTS') == '1'
+THREAD_SANITIZED = 'libtsan' in os.environ.get('LD_PRELOAD', '')
+NO_FORK = 'the thread sanitizer knows no threads after a fork'
+FORKS = ('MultiprocessingTests',)
 SLOW = ('checkConcurrentUpdates', 'checkConcurrentLargeUpdates', 'zeo_blob_cache',
         'test_race_', 'StorageThreads', 'checkReconnectUpgrade')
 WITH_PYTHON = ('FileStorageTests.', 'MappingStorageTests.', 'ReconnectionTests', 'InvqTests',
@@ -27,6 +30,13 @@ def zkrunzeo(programs, tmp_path, monkeypatch):
     forker = Forker(programs / 'zkrunzeo', tmp_path)
     with forker.installed():
         yield forker
+
+
+@pytest.fixture(autouse=True)
+def server_processes(monkeypatch):
+    """The thread sanitizer knows no threads of a forked process: Python's server is started anew there."""
+    if THREAD_SANITIZED:
+        monkeypatch.setenv('ZEO_PROCESS_TYPE', 'spawn')
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +59,8 @@ def _params(wanted, *tables):
     assert not unused
     for name, entry in entries.items():
         if ALL or wanted(name):
+            if THREAD_SANITIZED and any(f in name for f in FORKS):
+                entry = NO_FORK
             skip = [pytest.mark.skip(reason=entry)] if isinstance(entry, str) else []
             yield pytest.param(entry, id=name, marks=skip)
 

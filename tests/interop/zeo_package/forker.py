@@ -136,8 +136,10 @@ class Forker:
         with open(output, 'ab') as out:
             out.write(text.encode() + b'\n')
             out.flush()
+            # a sanitizer's library, which Python needs first, would be in each program that the server starts
+            environment = {k: v for k, v in os.environ.items() if k != 'LD_PRELOAD'}
             process = subprocess.Popen([str(self.program), '-C', config], stdin=subprocess.DEVNULL,
-                                       stdout=out, stderr=out)
+                                       stdout=out, stderr=out, env=environment)
         self.processes.append(process)
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _answers(address, '<ssl>' in text):
