@@ -148,25 +148,28 @@ int transport_send(struct transport *t, const struct outq *q, size_t *ret_n, str
 	return (t->tls ? send_memory_tls : send_memory)(t, q, ret_n, e);
 }
 
-/* What comes in one turn: record after record while there is room for a whole one. An error that
- * follows after bytes is found again by the next call. */
+/* What comes in one turn: record after record while there is room for a whole one. An end or an error that
+ * follows after bytes is found again by the next call: nothing of it is left in the socket, which has to be readable for that. */
 static int recv_tls(struct transport *t, uint8_t *p, size_t n, size_t *ret_n, struct err *e)
 {
+	bool has_ended = false;
 	size_t got = 0;
 	int rc = OK;
 
 	CHECK(n >= TLS_RECORD_MAX);
-	while (rc == OK && n - got >= TLS_RECORD_MAX) {
+	while (rc == OK && !has_ended && n - got >= TLS_RECORD_MAX) {
 		size_t more;
 
 		rc = tls_read(t->tls, p + got, n - got, &more, e);
-		if (rc == OK && more == 0)
-			break;
-		if (rc == OK)
+		if (rc == OK) {
+			has_ended = more == 0;
 			got += more;
+		}
 	}
 	if (rc != OK && got == 0)
 		return rc;
+	if (got > 0 && (has_ended || (rc != OK && rc != ERR_AGAIN)))
+		shutdown(t->fd, SHUT_RD);
 	*ret_n = got;
 	return OK;
 }

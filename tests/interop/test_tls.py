@@ -456,6 +456,25 @@ def test_ruok_ends_properly(tls_server, pki, opened):
     assert b'"1"' in data
 
 
+def test_an_end_with_the_last_words(tls_server, raw, pki):
+    """In one packet: the client waits for the server's end, and nothing more comes from it."""
+    s = tls_server()
+    connection = raw(s)
+    tls, incoming, outgoing = client_hello(pki)
+    connection.sendall(outgoing.read())
+    finish_handshake(connection, tls, incoming, outgoing)
+    tls.write(frame(b'Z5'))
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.unwrap()
+    connection.sendall(outgoing.read())
+    while data := connection.recv(1 << 16):
+        incoming.write(data)
+    incoming.write_eof()
+    assert tls.read() == frame(b'Z5'), 'the greeting'
+    with pytest.raises(ssl.SSLZeroReturnError):  # said, and not only the connection's end
+        tls.read()
+
+
 def test_authority(tls_server, tls_wire, pki):
     s = tls_server(authenticate=pki.path('ca.pem'))
     works(tls_wire(s, pki.context('member')))

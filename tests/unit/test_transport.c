@@ -2,6 +2,7 @@
  * files that are never read as a whole. */
 #include "cmocka_all.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -197,6 +198,7 @@ static void test_input(void **state)
 {
 	for (int encrypted = 0; encrypted < 2; encrypted++) {
 		uint8_t room[128 << 10];
+		struct pollfd p = { .events = POLLIN };
 		struct err e = ERR_INIT;
 		struct link l;
 		size_t n = 0, more;
@@ -218,6 +220,8 @@ static void test_input(void **state)
 		assert_int_equal(transport_recv(&l.t, room, sizeof(room), &n, &e), OK);
 		assert_int_equal(n, 50000);
 		assert_memory_equal(room, content, n);
+		p.fd = l.t.fd;
+		assert_int_equal(poll(&p, 1, 0), 1); /* a loop is told of the end */
 		assert_int_equal(transport_recv(&l.t, room, sizeof(room), &more, &e), OK);
 		assert_int_equal(more, 0);
 		transport_end(&l.t);
