@@ -34,6 +34,7 @@ struct tls {
 	bool ready;
 	bool broken;         /* OpenSSL allows nothing more */
 	unsigned long cause; /* why, or 0 */
+	int errnum;          /* why, when it was the socket, or 0 */
 	enum wait handshake, read, write;
 };
 
@@ -392,11 +393,18 @@ static int protocol_error(struct tls *t, struct err *e)
 	return err_set(e, ERR_FORMAT, "TLS: %s", reason_of(cause, room, sizeof(room)));
 }
 
+static int socket_error(const struct tls *t, struct err *e)
+{
+	return err_set(e, ERR_IO, "TLS: %s", strerror(t->errnum));
+}
+
 /* Turn what OpenSSL returned into ours. */
 static int result(struct tls *t, int ret, int errnum, enum wait *wait, struct err *e)
 {
 	if (t->cause)
 		return protocol_error(t, e);
+	if (t->errnum)
+		return socket_error(t, e);
 	switch (SSL_get_error(t->ssl, ret)) {
 	case SSL_ERROR_WANT_WRITE:
 		*wait = WAIT_WRITE;
@@ -408,7 +416,8 @@ static int result(struct tls *t, int ret, int errnum, enum wait *wait, struct er
 		return err_set(e, ERR_CLOSED, "TLS: the %s has left", t->peer);
 	case SSL_ERROR_SYSCALL:
 		t->broken = true;
-		return errnum ? err_set(e, ERR_IO, "TLS: %s", strerror(errnum))
+		t->errnum = errnum;
+		return errnum ? socket_error(t, e)
 			      : err_set(e, ERR_CLOSED, "TLS: the %s has left", t->peer);
 	default:
 		t->broken = true;

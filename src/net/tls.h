@@ -4,7 +4,8 @@
  * T1  A client shows a certificate that one of the context's authorities vouches for; without it the
  *     handshake fails and nothing of what it sent is handed on.
  * T2  A read has room for a whole TLS record (TLS_RECORD_MAX), so nothing that was decrypted stays behind
- *     inside: that a connection can be read from is always seen on its socket.
+ *     inside: that a connection can be read from is always seen on its socket. But its end, or an error, is
+ *     not seen there any more when a read has found it: who read something before that, calls again.
  * T3  A write that had to wait is repeated with the same bytes, perhaps more of them, perhaps elsewhere
  *     in memory. */
 #ifndef NET_TLS_H
@@ -63,7 +64,8 @@ MUST_CHECK int tls_handshake(struct tls *t, struct err *e);
 /** The handshake is done. */
 bool tls_is_ready(const struct tls *t);
 
-/** @n >= TLS_RECORD_MAX (T2). *ret_n is 0 when the client has ended. ERR_AGAIN: nothing there. */
+/** @n >= TLS_RECORD_MAX (T2). *ret_n is 0 when the client has ended. ERR_AGAIN: nothing there. An end, or any other error, is
+ * told again by each later call. */
 MUST_CHECK int tls_read(struct tls *t, void *p, size_t n, size_t *ret_n, struct err *e);
 /** Write some of @n > 0 bytes, TLS_RECORD_MAX at most. ERR_AGAIN: repeat it (T3). */
 MUST_CHECK int tls_write(struct tls *t, const void *p, size_t n, size_t *ret_n, struct err *e);

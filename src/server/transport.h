@@ -49,7 +49,8 @@ MUST_CHECK int transport_send(
 /** What the system says has happened to a connection that an event told has failed. */
 const char *transport_failure(const struct transport *t);
 
-/** Read at most @n bytes, which under TLS are TLS_RECORD_MAX or more; *ret_n is 0 when the other side has ended. Errors as transport_send(). */
+/** Read at most @n bytes, which under TLS are TLS_RECORD_MAX or more; *ret_n is 0 when the other side has ended. An end or an
+ * error that comes after bytes is told by the next call; the socket stays readable until then. Errors as transport_send(). */
 MUST_CHECK int transport_recv(struct transport *t, void *p, size_t n, size_t *ret_n, struct err *e);
 
 #endif

@@ -2,6 +2,7 @@
  * files that are never read as a whole. */
 #include "cmocka_all.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -233,6 +234,53 @@ static void test_input(void **state)
 	}
 }
 
+/* What is wrong after bytes is told by the next call, which a loop makes when the socket is readable. */
+static void check_error_after_bytes(struct link *l, int code, const char *text)
+{
+	struct pollfd p = { .fd = l->t.fd, .events = POLLIN };
+	uint8_t room[2 * TLS_RECORD_MAX];
+	struct err e = ERR_INIT;
+	size_t n;
+
+	assert_int_equal(transport_recv(&l->t, room, sizeof(room), &n, &e), OK);
+	assert_int_equal(n, 1000);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(poll(&p, 1, 0), 1);
+		assert_int_equal(transport_recv(&l->t, room, sizeof(room), &n, &e), code);
+		assert_string_equal(e.text, text);
+	}
+}
+
+static void test_bad_record_after_bytes(void **state)
+{
+	static const uint8_t bad[5 + 32] = { 23, 3, 3, 0, 32 }; /* its head is all that is right */
+	struct link l;
+
+	link_open(&l, true);
+	assert_int_equal(SSL_write(l.client, content, 1000), 1000);
+	assert_int_equal(write(l.fd, bad, sizeof(bad)), sizeof(bad));
+	check_error_after_bytes(&l, ERR_FORMAT, "TLS: decryption failed or bad record mac");
+	link_close(&l);
+}
+
+static void test_reset_after_bytes(void **state)
+{
+	struct outq q = { 0 };
+	struct err e = ERR_INIT;
+	struct link l;
+	size_t sent;
+
+	link_open(&l, true);
+	put(&q, "unread", 6);
+	assert_int_equal(transport_send(&l.t, &q, &sent, &e), OK);
+	outq_free(&q);
+	assert_int_equal(SSL_write(l.client, content, 1000), 1000);
+	close(l.fd);
+	check_error_after_bytes(&l, ERR_IO, "TLS: Connection reset by peer");
+	l.fd = open("/dev/null", O_RDONLY);
+	link_close(&l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +289,8 @@ int main(void)
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_a_file_that_became_shorter),
 		cmocka_unit_test(test_input),
+		cmocka_unit_test(test_bad_record_after_bytes),
+		cmocka_unit_test(test_reset_after_bytes),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
