@@ -37,6 +37,15 @@ def read_session(path):
     return int(number, 16), bytes.fromhex(password)
 
 
+def _is_stopped(pid):
+    """All of a process's threads."""
+    try:
+        return all((task / 'stat').read_text().rpartition(')')[2].split()[0] == 'T'
+                   for task in pathlib.Path(f'/proc/{pid}/task').iterdir())
+    except OSError:  # a thread has ended meanwhile
+        return False
+
+
 class ZooKeeper:
     """One server in one folder. `connection` is HOST:PORT and stays the same."""
 
@@ -74,6 +83,8 @@ class ZooKeeper:
         pid = int((self.folder / 'pid').read_text())
         os.kill(pid, signal.SIGSTOP)
         try:
+            # its threads may go on for a moment
+            wait_for('all threads of ZooKeeper to stop', lambda: _is_stopped(pid))
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
