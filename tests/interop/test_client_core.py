@@ -8,6 +8,7 @@ import pytest
 from ZODB.Connection import TransactionMetaData
 
 from client_tool import BUSY, CLOSED, CONFLICT, NOENT, NOKEY, READONLY, ClientTool, ToolError, record
+from freezing import freeze
 from ports import free_port
 from wire import Z64, p64, u64, wait_until
 
@@ -284,7 +285,7 @@ def test_calls_end_with_the_connection(served, tool):
     tid = c.commit((1, Z64, b'x'))
     c.ask('begin')
     c.ask('store', 1, tid.hex(), b'y'.hex())
-    served.process.send_signal(signal.SIGSTOP)
+    freeze(served.process)
     c.send('vote')
     served.kill()
     with pytest.raises(ToolError) as e:
@@ -342,7 +343,7 @@ def test_empty_list_keeps_the_connection(served, tool):
 
 
 def stop(server):
-    server.process.send_signal(signal.SIGSTOP)
+    freeze(server.process)
 
     def stopped():
         with open(f'/proc/{server.pid}/stat') as f:

@@ -14,6 +14,7 @@ import ZODB.blob
 import ZODB.POSException
 from persistent.mapping import PersistentMapping
 
+from freezing import freeze
 from ports import free_port
 from test_tls import Pki
 from wire import MAX_TID, Z64, Closed, Wire, WireError, p64, wait_until
@@ -480,7 +481,7 @@ def test_stop_while_the_server_hangs(server, opened):
     fanout = server(fanout_configuration(base.address))
     with Wire(fanout.address) as w:
         w.commit([(p64(1), Z64, b'one')])
-        base.process.send_signal(signal.SIGSTOP)
+        freeze(base.process)
         try:
             for i in range(5):
                 w.send('loadBefore', p64(70 + i), MAX_TID)

@@ -23,6 +23,7 @@ from ZODB.utils import maxtid, p64, z64
 from ZEO.Exceptions import ClientDisconnected
 
 import zc.zkzeo
+from freezing import freeze
 
 MAPPING = '<zeo>\naddress {address}\n</zeo>\n<mappingstorage>\n</mappingstorage>\n'
 FILE = '<zeo>\naddress {address}\n</zeo>\n<filestorage>\npath {dir}/Data.fs\n</filestorage>\n'
@@ -379,8 +380,7 @@ def test_an_interrupt_ends_a_wait(client, server, kind):
         if kind == 'connection':
             s.kill()
         else:
-            s.process.send_signal(signal.SIGSTOP)
-            wait_for(lambda: set(states(s.process)) == {'T'})
+            freeze(s.process)
         process.stdin.write('\n')
         process.stdin.flush()
         assert process.stdout.readline() == 'waits\n'

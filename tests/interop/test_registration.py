@@ -13,6 +13,7 @@ import time
 import kazoo.security
 import pytest
 
+from freezing import freeze
 from zk import BUILD, ensemble, read_session, wait_for  # noqa: F401
 
 REGISTER_ONCE = BUILD / 'tests/tools/register_once'
@@ -204,7 +205,7 @@ def test_expired_session(ensemble, register, tmp_path):
 
 def test_stopped_for_longer_than_its_session(ensemble, register):
     server = register()
-    server.process.send_signal(signal.SIGSTOP)
+    freeze(server.process)
     wait_for('the session has run out', lambda: ensemble.children('/demo') == [])
     server.process.send_signal(signal.SIGCONT)
     wait_for('the node is back', lambda: ensemble.children('/demo'))

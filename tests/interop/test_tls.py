@@ -13,6 +13,7 @@ import pytest
 import transaction
 import ZODB
 import ZODB.blob
+from freezing import freeze
 from wire import Wire, connect, frame, p64, wait_until
 from ZEO.ClientStorage import ClientStorage
 
@@ -254,7 +255,7 @@ def test_many_at_once(tls_server, tls_wire):
     s = tls_server()
     clients = [tls_wire(s) for _ in range(8)]
     for turn in range(1, 4):
-        s.process.send_signal(signal.SIGSTOP)
+        freeze(s.process)
         for w in clients:
             for i in range(200):
                 w.send_raw(w.message(1000 * turn + i, 'ping', ()))

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from freezing import freeze
 from zk import BUILD, ensemble, wait_for  # noqa: F401
 
 PATIENCE_S = 20
@@ -178,7 +179,7 @@ def test_deleted_and_created_again(ensemble, watch, kind):
 def test_expired_session(ensemble, watch):
     """Stopped for longer than its session lives: a new one, and what changed meanwhile."""
     w = watch('-s', 600, '/demo')
-    w.process.send_signal(signal.SIGSTOP)
+    freeze(w.process)
     ensemble.client.create('/demo/a')
     time.sleep(2)  # the session's time has to run out
     w.process.send_signal(signal.SIGCONT)

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from freezing import freeze
 from wire import (MAX_TID, Z64, Closed, Wire, WireError, connect, frame, is_sanitized, n_sockets,
                   p64, resident_kib, wait_until)
 
@@ -204,7 +205,7 @@ def test_everybody_in_one_turn(server, wires):
     tid = first.commit([(oid, Z64, b'data of ' + oid) for oid in oids])
     clients = [wires(s, encoding='ZM'[i % 2]) for i in range(180)]
     large = b'x' * 300_000
-    s.process.send_signal(signal.SIGSTOP)
+    freeze(s.process)
     for i, w in enumerate(clients):
         load = w.message(1000, 'loadBefore', (oids[i], MAX_TID))
         if i % 9 == 3:
@@ -251,7 +252,7 @@ def test_last_words_of_many(server, wires):
         w.begin(i, [(p64(i), Z64, b'x')])
     for i, w in enumerate(clients, 1):
         w.call('vote', i)
-    s.process.send_signal(signal.SIGSTOP)
+    freeze(s.process)
     for i, w in enumerate(clients, 1):
         w.send('tpc_finish', i)
         w.socket.shutdown(socket.SHUT_WR)

@@ -19,6 +19,7 @@ import pytest
 import zc.zk
 import zc.zk.event
 import zc.zkzeo
+from freezing import freeze
 from zk import ZKZEO, ensemble, wait_for  # noqa: F401
 
 PACKAGE = pathlib.Path(zc.zk.__file__).parent.parent.parent
@@ -843,7 +844,7 @@ def test_expired_session(ensemble, calls):
         env={**os.environ, 'PYTHONPATH': str(PACKAGE)})
     try:
         assert process.stdout.readline() == 'h:1 True\n'
-        process.send_signal(signal.SIGSTOP)
+        freeze(process)
         wait_for('its node goes', lambda: ensemble.children('/demo') == [])
         ensemble.client.create('/demo/h:2')
         process.send_signal(signal.SIGCONT)
