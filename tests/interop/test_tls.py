@@ -14,7 +14,7 @@ import transaction
 import ZODB
 import ZODB.blob
 from freezing import freeze
-from wire import Wire, connect, frame, p64, wait_until
+from wire import Wire, connect, frame, logged_start, p64, wait_until
 from ZEO.ClientStorage import ClientStorage
 
 CONFIG = '''
@@ -437,7 +437,7 @@ def test_health_checks_leave_no_trace(tls_server, tls_wire, how):
     """T40"""
     s = tls_server()
     w = tls_wire(s)
-    before = s.text()
+    before = logged_start(s)
     for _ in range(20):
         c = connect(s.address)
         if how == 'reset':

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from freezing import freeze
-from wire import (MAX_TID, Z64, Closed, Wire, WireError, connect, frame, is_sanitized, n_sockets,
+from wire import (MAX_TID, Z64, Closed, Wire, WireError, connect, frame, is_sanitized, logged_start, n_sockets,
                   p64, resident_kib, wait_until)
 
 MAPPING = '<zeo>\n  address {address}\n</zeo>\n<mappingstorage 1>\n</mappingstorage>\n'
@@ -102,7 +102,7 @@ def test_ruok(mapping, wires):
 
 def test_connect_and_leave(mapping, wires):
     """T40: a health check leaves no line in the log."""
-    before = mapping.text()
+    before = logged_start(mapping)
     quiet(mapping)
     for how in (b'', b'\x00', frame(b'Z5'), frame(b'M5') + b'\x00\x00'):
         for hard in False, True:

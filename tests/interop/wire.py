@@ -27,6 +27,12 @@ class Closed(Exception):
     """The server has closed the connection."""
 
 
+def logged_start(server):
+    """The server's log, when all is in it that is told of a start: it answers before."""
+    wait_until('the start is in the log', lambda: 'listening on' in server.text())
+    return server.text()
+
+
 def wait_until(what, condition, timeout_s=WIRE_TIMEOUT_S):
     """Poll for what only another process can see; its value."""
     deadline = time.monotonic() + timeout_s
