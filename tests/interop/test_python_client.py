@@ -2,7 +2,6 @@
 
 import gc
 import os
-import pathlib
 import pickle
 import signal
 import subprocess
@@ -23,7 +22,7 @@ from ZODB.utils import maxtid, p64, z64
 from ZEO.Exceptions import ClientDisconnected
 
 import zc.zkzeo
-from freezing import freeze
+from freezing import freeze, states
 
 MAPPING = '<zeo>\naddress {address}\n</zeo>\n<mappingstorage>\n</mappingstorage>\n'
 FILE = '<zeo>\naddress {address}\n</zeo>\n<filestorage>\npath {dir}/Data.fs\n</filestorage>\n'
@@ -360,13 +359,6 @@ print('goes on', flush=True)
 """
 
 
-def states(process):
-    """Of its threads, the first one first: 'S' waits in the kernel, 'T' is stopped."""
-    threads = sorted(map(int, os.listdir(f'/proc/{process.pid}/task')))
-    return [pathlib.Path(f'/proc/{process.pid}/task/{t}/stat').read_text().rpartition(')')[2].split()[0]
-            for t in threads]
-
-
 @pytest.mark.parametrize('kind', ['load', 'behind another', 'call', 'vote', 'begin', 'connection'])
 def test_an_interrupt_ends_a_wait(client, server, kind):
     """Of a server that hangs, or is gone; what it answers later disturbs nobody."""
@@ -384,7 +376,7 @@ def test_an_interrupt_ends_a_wait(client, server, kind):
         process.stdin.write('\n')
         process.stdin.flush()
         assert process.stdout.readline() == 'waits\n'
-        wait_for(lambda: states(process)[0] == 'S')
+        wait_for(lambda: states(process.pid)[0] == 'S')
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == 'interrupted\n'
         if kind == 'connection':

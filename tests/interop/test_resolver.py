@@ -449,8 +449,10 @@ def test_random_states(native, family, flavour):
     total = sum(results.values())
     assert results['++'] > total / 10
     assert results.get('CC', 0) > total / 20
-    # left to others: what could have been merged, and was not
-    assert results.get('+U', 0) < total / (5 if 'O' in family else 50)
+    # Left to others: what could have been merged, and was not. The shares are some 3 % of objects,
+    # none of the others, or 6 % and 0.5 % of states of classes in Python, whose keys may be
+    # anything. The bounds are far enough away for no seed to reach them.
+    assert results.get('+U', 0) < total / (5 if 'O' in family else 20 if flavour == 'python' else 50)
 
 
 # The resolver process

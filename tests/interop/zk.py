@@ -14,6 +14,8 @@ import kazoo.client
 import kazoo.exceptions
 import pytest
 
+from freezing import states
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get('ZKZEO_BUILD', ROOT / 'build'))
 ZKZEO = BUILD / 'src/bin/zkzeo'
@@ -40,8 +42,7 @@ def read_session(path):
 def _is_stopped(pid):
     """All of a process's threads."""
     try:
-        return all((task / 'stat').read_text().rpartition(')')[2].split()[0] == 'T'
-                   for task in pathlib.Path(f'/proc/{pid}/task').iterdir())
+        return set(states(pid)) == {'T'}
     except OSError:  # a thread has ended meanwhile
         return False
 

@@ -402,6 +402,19 @@ static void test_processors_to_spare(void **state)
 	end(&host);
 }
 
+/* The CPU time of one thread says nothing about another's, on which the host was when it looked before. */
+static void test_other_thread(void **state)
+{
+	(void)state;
+	crew.cpu_us = UINT64_MAX / 8;
+	uv_update_time(&host.loop.uv);
+	crew_turn(&host.seat, 0, false);
+	close_handles(&host);
+	close_handles(&guest);
+	assert_true(crew.looked_ms > 0);
+	assert_int_equal(atomic_load(&crew.busy_until_ms), 0);
+}
+
 static void test_never_started(void **state)
 {
 	(void)state;
@@ -425,6 +438,7 @@ int main(void)
 		SIDES(test_host_ends_first),
 		SIDES(test_ends_at_once),
 		SIDES(test_processors_to_spare),
+		SIDES(test_other_thread),
 		SIDES(test_never_started),
 	};
 

@@ -5,7 +5,6 @@ import contextlib
 import ctypes
 import doctest
 import functools
-import os
 import signal
 import sys
 import threading
@@ -14,6 +13,8 @@ from unittest import mock
 import ZEO.ClientStorage
 from zc.zkzeo import ClientStorage
 from zc.zkzeo._views import Cache, Server
+
+from freezing import freeze
 
 ORIGINAL = ZEO.ClientStorage.ClientStorage
 
@@ -90,16 +91,14 @@ def answered_when_looked(processes):
     prefetch, size = ClientStorage.prefetch, Cache.__len__
 
     def stop_and_prefetch(self, *args):
-        pid = processes[-1].pid
-        os.kill(pid, signal.SIGSTOP)
-        os.waitpid(pid, os.WUNTRACED)
-        stopped.append(pid)
+        freeze(processes[-1])
+        stopped.append(processes[-1])
         return prefetch(self, *args)
 
     def look(self):
         found = size(self)
         while stopped:
-            os.kill(stopped.pop(), signal.SIGCONT)
+            stopped.pop().send_signal(signal.SIGCONT)
         return found
 
     with mock.patch.object(ClientStorage, 'prefetch', stop_and_prefetch), mock.patch.object(Cache, '__len__', look):
