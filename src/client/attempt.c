@@ -429,6 +429,18 @@ static void on_dialed(void *arg, int fd, const struct address *peer, const char 
 	}
 }
 
+/* A name is looked up in the pool. A job there cannot be stopped, and a client that is closed does not wait for it: an IP
+ * address, for which nobody has to be asked, is none. */
+static int try_host(struct attempt *a, struct err *e)
+{
+	struct addrinfo *found = lookup_numeric(&a->address);
+
+	if (!found)
+		return lookup_host(a->client->io, &a->address, on_found, a, &a->lookup, e);
+	on_found(a, found, NULL);
+	return OK;
+}
+
 static int try_unix(struct attempt *a, struct err *e)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
@@ -451,7 +463,7 @@ static void try_now(struct attempt *a)
 	else if (a->address.family == ADDRESS_UNIX)
 		rc = try_unix(a, &e);
 	else
-		rc = lookup_host(c->io, &a->address, on_found, a, &a->lookup, &e);
+		rc = try_host(a, &e);
 	if (rc != OK)
 		failed(a, e.text);
 }

@@ -76,15 +76,32 @@ void lookup_abandon(struct lookup *l)
 
 /* --- a host --- */
 
+static int resolve(const struct address *a, int flags, struct addrinfo **ret)
+{
+	struct addrinfo hints = {
+		.ai_flags = flags,
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+	};
+	const char *host = a->host[0] ? a->host : "127.0.0.1";
+	char port[8];
+
+	snprintf(port, sizeof(port), "%u", a->port);
+	return getaddrinfo(host, port, &hints, ret);
+}
+
+struct addrinfo *lookup_numeric(const struct address *a)
+{
+	struct addrinfo *found = NULL;
+
+	return resolve(a, AI_NUMERICHOST | AI_NUMERICSERV, &found) == 0 ? found : NULL;
+}
+
 static void find(struct job *j)
 {
 	struct lookup *l = lookup_of(j);
-	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
-	const char *host = l->address.host[0] ? l->address.host : "127.0.0.1";
-	char port[8];
 
-	snprintf(port, sizeof(port), "%u", l->address.port);
-	l->rc = getaddrinfo(host, port, &hints, &l->found);
+	l->rc = resolve(&l->address, 0, &l->found);
 	if (l->rc != 0)
 		err_set(&l->err, ERR_NOENT, "%s", gai_strerror(l->rc));
 }

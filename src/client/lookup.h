@@ -9,6 +9,8 @@
 
 struct lookup;
 
+/** Where @a can be connected to, when its host is an IP address; freeaddrinfo(). NULL: it is a name, and has to be looked up. */
+struct addrinfo *lookup_numeric(const struct address *a);
 /** Where @a can be connected to. @found belongs to the callee: freeaddrinfo(). Else @error is set. */
 MUST_CHECK int lookup_host(struct io_thread *io, const struct address *a,
 	void (*done)(void *arg, struct addrinfo *found, const char *error), void *arg,

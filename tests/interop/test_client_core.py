@@ -1,5 +1,6 @@
 """The C client against zkrunzeo and against Python's runzeo, in both encodings."""
 
+import pathlib
 import signal
 import socket
 import threading
@@ -251,6 +252,14 @@ def test_never_connected(tool):
     with pytest.raises(ToolError) as e:
         c.ask('wait', 50)
     assert 'timed out waiting for connection' in e.value.text
+
+
+def test_ip_address(tool, tmp_path):
+    """No thread of a pool looks it up, which would be there for a while when the client is closed."""
+    c = tool(('127.0.0.1', free_port()))
+    wait_until('a failure', lambda: 'Connection to' in (tmp_path / 'client.log').read_text())
+    tasks = pathlib.Path(f'/proc/{c.process.pid}/task').iterdir()
+    assert [(t / 'comm').read_text() for t in tasks].count('zkzeo-client\n') == 1
 
 
 def test_waits_for_a_server(peer, tool):
