@@ -88,6 +88,17 @@ static void run_hosted(struct crew_seat *g)
 		uv_timer_stop(&g->timer);
 }
 
+/* It came back as one thread would have done. */
+static void rest(struct crew *c, const struct crew_seat *g)
+{
+	unsigned ms = g->n_looks < CREW_WELL ? 2 * c->rest_ms : 0;
+
+	if (ms < CREW_REST_MS)
+		ms = CREW_REST_MS;
+	c->rest_ms = ms < CREW_REST_MAX_MS ? ms : CREW_REST_MAX_MS;
+	c->rest_until_ms = uv_now(&c->seats->loop->uv) + c->rest_ms;
+}
+
 static void on_back(struct job *j)
 {
 	struct crew_seat *g = CONTAINER_OF(j, struct crew_seat, back);
@@ -100,6 +111,8 @@ static void on_back(struct job *j)
 	pthread_mutex_unlock(&g->crew->lock);
 	if (!hosted)
 		return;
+	if (g->n_enough >= CREW_ENOUGH)
+		rest(g->crew, g);
 	uv_poll_start(&g->poll, UV_READABLE, on_guest);
 	run_hosted(g);
 }
@@ -132,14 +145,19 @@ static bool is_long(struct crew *c, unsigned work, uint64_t now)
 	c->average += (work < most ? work : most) - c->average / AVERAGE_OF;
 	if (c->average > AVERAGE_OF * CREW_TURN_MAX / 2)
 		set_busy(c, now);
-	is_long = c->average > AVERAGE_OF * CREW_TURN_MAX;
+	is_long = c->average > AVERAGE_OF * CREW_TURN_MAX && now >= c->rest_until_ms;
 	if (is_long)
 		c->average /= 2; /* to be seen anew without the one that goes */
 	return is_long;
 }
 
-/* More than half of a processor is used by the host's thread, and others are free: one and a half, as clients on this
- * machine, or other programs, may need one. */
+/* Of processors one and a half are free, as clients on this machine, or other programs, may need one. */
+static bool has_spare(const struct crew *c, uint64_t used_us, uint64_t us)
+{
+	return used_us * 2 + 3 * us < 2 * us * c->cpus;
+}
+
+/* More than half of a processor is used by the host's thread, and others are free. */
 static bool could_use_more(struct crew *c, uint64_t now)
 {
 	uint64_t us = (now - c->looked_ms) * 1000;
@@ -161,7 +179,7 @@ static bool could_use_more(struct crew *c, uint64_t now)
 		return false;
 	if ((cpu - cpu_before) * 4 > us)
 		set_busy(c, now);
-	return (cpu - cpu_before) * 2 > us && (all - all_before) * 2 + 3 * us < 2 * us * c->cpus;
+	return (cpu - cpu_before) * 2 > us && has_spare(c, all - all_before, us);
 }
 
 static void host_turn(struct crew *c, unsigned work)
@@ -211,6 +229,7 @@ static void look(struct crew_seat *g)
 {
 	g->looked_ms = uv_now(&g->loop->uv);
 	g->cpu_us = os_thread_cpu_us();
+	g->all_cpu_us = os_process_cpu_us();
 }
 
 /* A guest's thread. */
@@ -223,19 +242,34 @@ static void run_guest(struct loop *l)
 			wait_for_turn(g);
 		uv_update_time(&l->uv);
 		look(g);
+		g->n_looks = g->n_enough = 0;
 	} while (uv_run(&l->uv, UV_RUN_DEFAULT));
 }
 
-/* Next to nothing to do, and the host has time. */
-static bool is_resting(struct crew_seat *g)
+/* Several threads that together have not enough to do for one are slower than one: they sleep, wake each other for little at
+ * a time, and take processors from the clients. Where there are processors to spare, the host would send it away at once. */
+static bool one_is_enough(struct crew_seat *g, uint64_t all_us, uint64_t us)
+{
+	bool enough = all_us < us && !has_spare(g->crew, us, us);
+
+	g->n_looks++;
+	g->n_enough = enough ? g->n_enough + 1 : 0;
+	return g->n_enough >= CREW_ENOUGH;
+}
+
+/* Next to nothing to do, and the host has time; or one thread would do. */
+static bool wants_back(struct crew_seat *g)
 {
 	uint64_t now = uv_now(&g->loop->uv);
 	uint64_t us = (now - g->looked_ms) * 1000;
 	uint64_t cpu_before = g->cpu_us;
+	uint64_t all_before = g->all_cpu_us;
 
 	if (us < CREW_LOOK_MS * 1000)
 		return false;
 	look(g);
+	if (one_is_enough(g, g->all_cpu_us - all_before, us))
+		return true;
 	return (g->cpu_us - cpu_before) * 8 < us &&
 	       atomic_load_explicit(&g->crew->busy_until_ms, memory_order_relaxed) <= now;
 }
@@ -280,7 +314,7 @@ bool crew_turn(struct crew_seat *s, unsigned work, bool idle)
 	} else if (s->place == CREW_HOSTED) { /* changed by who runs it only */
 		s->work += work;              /* it may have several turns in one of the host's */
 	} else {
-		if (idle || is_resting(s))
+		if (idle || wants_back(s))
 			uv_stop(&s->loop->uv);
 		return false;
 	}

@@ -4,7 +4,8 @@
  * wakes a thread that handles just that one, and they take the processors from each other, from the log writer and from
  * clients on the same machine. So the first loop of a crew, the host, runs the others, its guests, on its own thread, in
  * the midst of its own turns. A guest goes to a thread of its own when turns get long, or when the host's thread is busy and
- * there are processors to spare; it comes back when it has nobody to serve, or had next to nothing to do for a while.
+ * there are processors to spare; it comes back when it has nobody to serve, had next to nothing to do for a while, or
+ * when it turns out that one thread would have done: all of the server's used less than a processor, and there is none to spare.
  *
  * Whoever belongs to a loop need not know: what a loop calls, it calls on one thread at a time, and sees
  * all that was done before. Only the thread's name may be another one. */
@@ -26,6 +27,13 @@ enum {
 	 * handled with is about one, and takes about a microsecond. */
 	CREW_TURN_MAX = 64,
 	CREW_LOOK_MS = 16, /* the time over which a thread is said to be busy, or not */
+	/* Looks in a row that say so, and one thread would have done. */
+	CREW_ENOUGH = 4,
+	/* After that nobody goes because turns are long: for so long at first, twice as long the next time, unless the guest had
+	 * been away for so many looks. */
+	CREW_REST_MS = 64,
+	CREW_REST_MAX_MS = 1024,
+	CREW_WELL = 64,
 };
 
 struct crew {
@@ -39,9 +47,11 @@ struct crew {
 	unsigned n_shared; /* such turns since looked_ms */
 	unsigned average;  /* of the work of such turns, in sixteenths */
 	uint64_t looked_ms;
-	pthread_t thread;    /* it was then; minder.h */
-	uint64_t cpu_us;     /* used by the thread until then */
-	uint64_t all_cpu_us; /* and by all threads */
+	pthread_t thread;       /* it was then; minder.h */
+	uint64_t cpu_us;        /* used by the thread until then */
+	uint64_t all_cpu_us;    /* and by all threads */
+	uint64_t rest_until_ms; /* by uv_now() */
+	unsigned rest_ms;
 	/* The host has no time for one more until then, by uv_now(). Threads: any. */
 	atomic_uint_fast64_t busy_until_ms;
 };
@@ -68,6 +78,9 @@ struct crew_seat {
 	unsigned lately;    /* and of those since the host looked */
 	uint64_t looked_ms; /* on its own thread: as the host's */
 	uint64_t cpu_us;
+	uint64_t all_cpu_us;
+	unsigned n_looks;
+	unsigned n_enough; /* the last of them, said that one thread would have done */
 };
 
 void crew_init(struct crew *c);

@@ -402,6 +402,59 @@ static void test_processors_to_spare(void **state)
 	end(&host);
 }
 
+/* Turns are long, but the threads together use less than a processor. */
+static void go_and_want_back(unsigned cpus)
+{
+	crew.cpus = cpus;
+	start();
+	until_hosted(true);
+	atomic_store(&host.work, LONG);
+	atomic_store(&guest.work, LONG);
+	until_hosted(false);
+	atomic_store(&crew.busy_until_ms, UINT64_MAX); /* not for having nothing to do */
+}
+
+static void test_one_is_enough(void **state)
+{
+	(void)state;
+	go_and_want_back(2);
+	until_back();
+	end(&guest);
+	end(&host);
+	assert_int_equal(crew.rest_ms, CREW_REST_MS);
+}
+
+/* Where there are processors, one thread would do as well, and two serve sooner. */
+static void test_processors_for_all(void **state)
+{
+	(void)state;
+	go_and_want_back(3);
+	guest.loop.exec.post(&guest.loop.exec, &guest.start_timer);
+	for (int i = 0; i < 4 * CREW_ENOUGH; i++) {
+		wait_for(&guest.answered);
+		assert_true(pthread_equal(guest.ran_on, guest.loop.thread));
+	}
+	end(&guest);
+	end(&host);
+	assert_int_equal(crew.rest_ms, 0);
+}
+
+static void test_rests(void **state)
+{
+	(void)state;
+	crew.rest_until_ms = UINT64_MAX;
+	start();
+	until_hosted(true);
+	atomic_store(&host.work, LONG);
+	atomic_store(&guest.work, LONG);
+	for (int i = 0; i < TRIES; i++) {
+		assert_true(is_hosted());
+		poke(&host, host.fds[1]);
+	}
+	end(&guest);
+	end(&host);
+}
+
 /* The CPU time of one thread says nothing about another's, on which the host was when it looked before. */
 static void test_other_thread(void **state)
 {
@@ -438,6 +491,9 @@ int main(void)
 		SIDES(test_host_ends_first),
 		SIDES(test_ends_at_once),
 		SIDES(test_processors_to_spare),
+		SIDES(test_one_is_enough),
+		SIDES(test_processors_for_all),
+		SIDES(test_rests),
 		SIDES(test_other_thread),
 		SIDES(test_never_started),
 	};
