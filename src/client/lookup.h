@@ -1,4 +1,4 @@
-/* What the pool does for connections: names, and dialing in a way of the owner's. On the I/O thread; the results,
+/* Names, and dialing in a way of the owner's: what the pool does for connections. On the I/O thread; the results,
  * too. The I/O thread never waits for it. */
 #ifndef CLIENT_LOOKUP_H
 #define CLIENT_LOOKUP_H
@@ -9,7 +9,8 @@
 
 struct lookup;
 
-/** Where @a can be connected to, when its host is an IP address; freeaddrinfo(). NULL: it is a name, and has to be looked up. */
+/** Where @a can be connected to, when its host is an IP address; freeaddrinfo(). NULL: it
+ * is a name, and has to be looked up, or there is no memory. */
 struct addrinfo *lookup_numeric(const struct address *a);
 /** Where @a can be connected to. @found belongs to the callee: freeaddrinfo(). Else @error is set. */
 MUST_CHECK int lookup_host(struct io_thread *io, const struct address *a,

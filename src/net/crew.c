@@ -88,15 +88,19 @@ static void run_hosted(struct crew_seat *g)
 		uv_timer_stop(&g->timer);
 }
 
-/* It came back as one thread would have done. */
+/* It came back as one thread would have done; others that come back now belong to the same rest. */
 static void rest(struct crew *c, const struct crew_seat *g)
 {
-	unsigned ms = g->n_looks < CREW_WELL ? 2 * c->rest_ms : 0;
+	uint64_t now = uv_now(&c->seats->loop->uv);
+	bool long_ago = now > c->rest_until_ms + CREW_FORGET_MS;
+	unsigned ms = long_ago || g->n_looks >= CREW_WELL ? 0 : 2 * c->rest_ms;
 
+	if (now < c->rest_until_ms)
+		return;
 	if (ms < CREW_REST_MS)
 		ms = CREW_REST_MS;
 	c->rest_ms = ms < CREW_REST_MAX_MS ? ms : CREW_REST_MAX_MS;
-	c->rest_until_ms = uv_now(&c->seats->loop->uv) + c->rest_ms;
+	c->rest_until_ms = now + c->rest_ms;
 }
 
 static void on_back(struct job *j)
@@ -147,7 +151,8 @@ static bool is_long(struct crew *c, unsigned work, uint64_t now)
 		set_busy(c, now);
 	is_long = c->average > AVERAGE_OF * CREW_TURN_MAX && now >= c->rest_until_ms;
 	if (is_long)
-		c->average /= 2; /* to be seen anew without the one that goes */
+		c->average = AVERAGE_OF * CREW_TURN_MAX /
+			     2; /* to be seen anew without the one that goes */
 	return is_long;
 }
 
@@ -247,7 +252,8 @@ static void run_guest(struct loop *l)
 }
 
 /* Several threads that together have not enough to do for one are slower than one: they sleep, wake each other for little at
- * a time, and take processors from the clients. Where there are processors to spare, the host would send it away at once. */
+ * a time, and take processors from the clients. With three processors there would be some to spare, and the host, if it is
+ * busy, would send it away again. */
 static bool one_is_enough(struct crew_seat *g, uint64_t all_us, uint64_t us)
 {
 	bool enough = all_us < us && !has_spare(g->crew, us, us);

@@ -27,13 +27,14 @@ enum {
 	 * handled with is about one, and takes about a microsecond. */
 	CREW_TURN_MAX = 64,
 	CREW_LOOK_MS = 16, /* the time over which a thread is said to be busy, or not */
-	/* Looks in a row that say so, and one thread would have done. */
+	/* So many such times in a row the server used less than a processor: one thread would have done. */
 	CREW_ENOUGH = 4,
-	/* After that nobody goes because turns are long: for so long at first, twice as long the next time, unless the guest had
-	 * been away for so many looks. */
+	/* Then nobody goes because turns are long: for so long at first, twice as long the next time. */
 	CREW_REST_MS = 64,
 	CREW_REST_MAX_MS = 1024,
+	/* It begins anew when the guest was away for so many of those times before, or the rest before was over for so long. */
 	CREW_WELL = 64,
+	CREW_FORGET_MS = 4096,
 };
 
 struct crew {

@@ -259,7 +259,8 @@ def test_ip_address(tool, tmp_path):
     c = tool(('127.0.0.1', free_port()))
     wait_until('a failure', lambda: 'Connection to' in (tmp_path / 'client.log').read_text())
     tasks = pathlib.Path(f'/proc/{c.process.pid}/task').iterdir()
-    assert [(t / 'comm').read_text() for t in tasks].count('zkzeo-client\n') == 1
+    names = [(t / 'comm').read_text().strip() for t in tasks]  # old libuv's pool has its starter's
+    assert names.count('zkzeo-client') == 1 and 'libuv-worker' not in names
 
 
 def test_waits_for_a_server(peer, tool):

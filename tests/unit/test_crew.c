@@ -410,8 +410,12 @@ static void go_and_want_back(unsigned cpus)
 	until_hosted(true);
 	atomic_store(&host.work, LONG);
 	atomic_store(&guest.work, LONG);
-	until_hosted(false);
-	atomic_store(&crew.busy_until_ms, UINT64_MAX); /* not for having nothing to do */
+	do {
+		until_hosted(false);
+		atomic_store(&crew.busy_until_ms, UINT64_MAX); /* not for having nothing to do */
+	} while (is_hosted());                                 /* which it was on its way for */
+	atomic_store(&host.work, 0);
+	atomic_store(&guest.work, 0);
 }
 
 static void test_one_is_enough(void **state)
@@ -455,6 +459,55 @@ static void test_rests(void **state)
 	end(&host);
 }
 
+static void come_back(unsigned n_looks)
+{
+	guest.seat.place = CREW_RETURNING;
+	guest.seat.n_enough = CREW_ENOUGH;
+	guest.seat.n_looks = n_looks;
+	guest.seat.back.done(&guest.seat.back);
+}
+
+static void test_how_long_it_rests(void **state)
+{
+	(void)state;
+	uv_update_time(&host.loop.uv);
+	for (unsigned ms = CREW_REST_MS; ms <= CREW_REST_MAX_MS; ms *= 2) {
+		come_back(CREW_ENOUGH);
+		assert_int_equal(crew.rest_ms, ms);
+		assert_int_equal(crew.rest_until_ms, uv_now(&host.loop.uv) + ms);
+		come_back(CREW_ENOUGH); /* another one */
+		assert_int_equal(crew.rest_ms, ms);
+		crew.rest_until_ms = uv_now(&host.loop.uv); /* it is over */
+	}
+	come_back(CREW_ENOUGH);
+	assert_int_equal(crew.rest_ms, CREW_REST_MAX_MS);
+	crew.rest_until_ms = uv_now(&host.loop.uv);
+	come_back(CREW_WELL);
+	assert_int_equal(crew.rest_ms, CREW_REST_MS);
+	crew.rest_until_ms = uv_now(&host.loop.uv);
+	come_back(CREW_ENOUGH);
+	assert_int_equal(crew.rest_ms, 2 * CREW_REST_MS);
+	crew.rest_until_ms = uv_now(&host.loop.uv) - CREW_FORGET_MS - 1;
+	come_back(CREW_ENOUGH);
+	assert_int_equal(crew.rest_ms, CREW_REST_MS);
+	close_handles(&host);
+	close_handles(&guest);
+}
+
+static void test_a_rest_ends(void **state)
+{
+	(void)state;
+	uv_update_time(&host.loop.uv);
+	crew.rest_until_ms = uv_now(&host.loop.uv) + CREW_REST_MS;
+	start();
+	atomic_store(&host.work, LONG);
+	atomic_store(&guest.work, LONG);
+	until_hosted(true);
+	until_hosted(false);
+	end(&guest);
+	end(&host);
+}
+
 /* The CPU time of one thread says nothing about another's, on which the host was when it looked before. */
 static void test_other_thread(void **state)
 {
@@ -494,6 +547,8 @@ int main(void)
 		SIDES(test_one_is_enough),
 		SIDES(test_processors_for_all),
 		SIDES(test_rests),
+		SIDES(test_how_long_it_rests),
+		SIDES(test_a_rest_ends),
 		SIDES(test_other_thread),
 		SIDES(test_never_started),
 	};
