@@ -849,8 +849,9 @@ def test_expired_session(ensemble, calls):
         ensemble.client.create('/demo/h:2')
         process.send_signal(signal.SIGCONT)
         wait_for('its node is there again', lambda: len(ensemble.children('/demo')) == 2)
-        lines = iter(process.stdout.readline, 'h:1 h:2 False\n')
-        assert all(line in ('h:2 False\n', 'h:2 True\n') for line in lines)
+        # on a busy machine the session may have expired before, too
+        for line in iter(process.stdout.readline, 'h:1 h:2 False\n'):
+            assert line.split()[:-1] in ([], ['h:1'], ['h:2']) and line, line
     finally:
         out = process.communicate('', timeout=30)[0]
     # its own node goes when it ends, of which it may still be told
