@@ -148,6 +148,11 @@ int transport_send(struct transport *t, const struct outq *q, size_t *ret_n, str
 	return (t->tls ? send_memory_tls : send_memory)(t, q, ret_n, e);
 }
 
+bool transport_sends_memory(const struct transport *t, const struct outq *q)
+{
+	return !t->tls && q->n_files == 0;
+}
+
 /* What comes in one turn: record after record while there is room for a whole one. An end or an error that
  * follows after bytes is found again by the next call: nothing of it is left in the socket, which has to be readable for that. */
 static int recv_tls(struct transport *t, uint8_t *p, size_t n, size_t *ret_n, struct err *e)

@@ -46,6 +46,9 @@ void transport_waits(const struct transport *t, bool *reading, bool *writing);
 MUST_CHECK int transport_send(
 	struct transport *t, const struct outq *q, size_t *ret_n, struct err *e);
 
+/** Is what comes next in @q, which is not empty, no more than bytes in memory for t->fd: may somebody else send them? */
+bool transport_sends_memory(const struct transport *t, const struct outq *q);
+
 /** What the system says has happened to a connection that an event told has failed. */
 const char *transport_failure(const struct transport *t);
 

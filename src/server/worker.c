@@ -31,6 +31,7 @@ struct conn {
 	bool flush;        /* but send what is queued before */
 	bool gave_way;     /* more is to be sent, when the others have had their turn */
 	bool has_input;    /* read in this turn, not handled yet */
+	bool is_put_off;   /* what it has to send waits for that of others, in this turn */
 	struct conn *next;
 };
 
@@ -119,8 +120,20 @@ static void update_events(struct conn *c)
 		uv_poll_stop(&c->poll);
 }
 
-/* At most WORKER_SEND_BYTES and a call's worth: then the others of this loop have their turn. */
-static void conn_flush(struct conn *c)
+/* What a call for several connections has brought for this one. */
+static int sent_together(const struct ring_send *rs, size_t *ret_n, struct err *e)
+{
+	if (rs->result == -EAGAIN)
+		return ERR_AGAIN;
+	if (rs->result < 0)
+		return err_set(e, ERR_IO, "%s", strerror((int)-rs->result));
+	*ret_n = (size_t)rs->result;
+	return OK;
+}
+
+/* At most WORKER_SEND_BYTES and a call's worth: then the others of this loop have their turn. @first: what the first call has
+ * brought, when it was made for others, too; or NULL. */
+static void conn_flush(struct conn *c, const struct ring_send *first)
 {
 	struct outq *q = &c->session->out;
 	size_t sent = 0;
@@ -131,8 +144,10 @@ static void conn_flush(struct conn *c)
 	while (!outq_empty(q) && (!c->close_wanted || c->flush) && sent < WORKER_SEND_BYTES) {
 		struct err e = ERR_INIT;
 		size_t n;
-		int rc = transport_send(&c->transport, q, &n, &e);
+		int rc = first ? sent_together(first, &n, &e)
+			       : transport_send(&c->transport, q, &n, &e);
 
+		first = NULL;
 		if (rc == ERR_AGAIN)
 			break;
 		if (rc == ERR_CORRUPT) { /* no fault of the client's */
@@ -271,7 +286,7 @@ static void on_poll(uv_poll_t *p, int status, int events)
 	}
 	/* under TLS either may have waited for the other's event */
 	if ((events & UV_WRITABLE) || (c->transport.tls && !outq_empty(&c->session->out)))
-		conn_flush(c);
+		conn_flush(c, NULL);
 	if (c->session && ((events & UV_READABLE) || c->transport.tls))
 		conn_read(c);
 }
@@ -342,18 +357,73 @@ void worker_add(struct worker *w, int fd, const char *peer)
 
 /* --- the turn of the loop --- */
 
+/* May what comes next be sent together with what others have? */
+static bool fits_ring(const struct conn *c)
+{
+	const struct outq *q = &c->session->out;
+
+	return c->w->ring && !outq_empty(q) && (!c->close_wanted || c->flush) &&
+	       transport_sends_memory(&c->transport, q);
+}
+
+static void put_off(struct conn *c)
+{
+	struct worker *w = c->w;
+
+	c->is_put_off = true;
+	w->sends[w->n_sends++].owner = c;
+}
+
+static void prepare_send(struct ring_send *rs)
+{
+	struct conn *c = rs->owner;
+
+	c->is_put_off = false;
+	rs->fd = c->transport.fd;
+	rs->n_iov = outq_iov(&c->session->out, rs->iov, SEND_RING_IOV);
+}
+
+/* What was put off. False: nothing was. */
+static bool flush_together(struct worker *w)
+{
+	size_t n = w->n_sends;
+	bool ok = true;
+
+	for (size_t i = 0; i < n; i++)
+		prepare_send(&w->sends[i]);
+	w->n_sends = 0;
+	if (n > 1)
+		ok = send_ring_go(w->ring, w->sends, n);
+	for (size_t i = 0; i < n; i++) {
+		bool tried = n > 1 && w->sends[i].result != -ECANCELED;
+
+		conn_flush(w->sends[i].owner, tried ? &w->sends[i] : NULL);
+	}
+	if (!ok) {
+		send_ring_free(w->ring);
+		w->ring = NULL;
+	}
+	return n > 0;
+}
+
 static void flush_dirty(struct worker *w)
 {
 	struct session *s;
 
-	while ((s = hub_next_dirty(&w->hub))) {
-		struct conn *c = CONTAINER_OF(s->io, struct conn, io);
+	do {
+		while (w->n_sends < SEND_RING_MAX && (s = hub_next_dirty(&w->hub))) {
+			struct conn *c = CONTAINER_OF(s->io, struct conn, io);
 
-		if (c->gave_way) /* its socket's next event */
-			update_events(c);
-		else
-			conn_flush(c);
-	}
+			if (c->is_put_off)
+				continue;
+			if (c->gave_way) /* its socket's next event */
+				update_events(c);
+			else if (fits_ring(c))
+				put_off(c);
+			else
+				conn_flush(c, NULL);
+		}
+	} while (flush_together(w));
 }
 
 static void set_timer(struct worker *w);
@@ -476,9 +546,11 @@ int worker_init(struct worker *w, struct server *s, struct tls_context *tls, str
 	uv_timer_init(&w->loop.uv, &w->timer);
 	w->check.data = w;
 	w->timer.data = w;
+	w->ring = send_ring_new();
 	rc = crew ? crew_join(crew, &w->seat, &w->loop, e) : OK;
 	if (rc == OK)
 		return OK;
+	send_ring_free(w->ring);
 	close_handles(w);
 	hub_fini(&w->hub);
 no_hub:
@@ -531,6 +603,7 @@ void worker_fini(struct worker *w)
 {
 	if (!w->read_buf)
 		return;
+	send_ring_free(w->ring);
 	hub_fini(&w->hub);
 	if (!w->loop.started)
 		close_handles(w);

@@ -12,6 +12,7 @@
 #include "base/slice.h"
 #include "net/crew.h"
 #include "net/loop.h"
+#include "net/send_ring.h"
 #include "net/tls.h"
 #include "server/hub.h"
 
@@ -53,7 +54,10 @@ struct worker {
 	unsigned n_calls; /* of the system, to send them, or what takes as long */
 	struct input inputs[WORKER_INPUTS];
 	size_t n_inputs;
-	size_t n_served; /* connections, in this turn */
+	size_t n_served;        /* connections, in this turn */
+	struct send_ring *ring; /* NULL: the system gives none */
+	struct ring_send sends[SEND_RING_MAX];
+	size_t n_sends;
 	unsigned
 		shared; /* turns to come for which a connection counts as having others beside it */
 };

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/bigendian.h"
 #include "base/log.h"
 #include "net/listen.h"
 #include "server/acceptor.h"
@@ -267,6 +268,165 @@ static void test_connections_are_handed_out_evenly(void **state)
 	close(listener.fds[0]);
 }
 
+/* --- what many get in one turn --- */
+
+enum {
+	MANY = SEND_RING_MAX + 10, /* more than go together */
+	SLOW = 3,                  /* does not read what it gets */
+	GONE = 5,                  /* has gone */
+	FRAMES = 4,                /* to each, in pieces of memory of their own */
+	SLOW_BYTES = 16 << 20,
+};
+
+/* How the sockets of a turn are sent to. */
+enum way { TOGETHER, ONE_BY_ONE, BROKEN };
+
+struct many {
+	struct server server;
+	struct worker worker;
+	int fds[MANY];
+	struct hub_msg stuff, tell;
+	uint64_t number; /* of the turn: part of what is sent */
+};
+
+/* @n of them, with eight bytes each, or a single one that is large. */
+static void put_frames(struct session *s, uint64_t first, size_t n, size_t words)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct shared_frame *f = shared_frame_new();
+
+		for (size_t j = 0; j < words; j++)
+			buf_put_be64(&f->bytes, first + i * words + j);
+		session_share(s, f);
+		shared_frame_unref(f);
+	}
+}
+
+static void on_tell(struct hub *h, struct hub_msg *m)
+{
+	struct many *f = CONTAINER_OF(m, struct many, tell);
+
+	for (struct session *s = h->sessions; s; s = s->next)
+		put_frames(s, f->number * FRAMES, FRAMES, 1);
+}
+
+/* The list has the newest first. */
+static void on_stuff(struct hub *h, struct hub_msg *m)
+{
+	struct session *s = h->sessions;
+
+	for (int i = MANY - 1; i > SLOW; i--)
+		s = s->next;
+	put_frames(s, 0, 1, SLOW_BYTES / 8);
+}
+
+static int ring_descriptor(void)
+{
+	char name[40], to[40] = "";
+
+	for (int fd = 3; fd < 1024; fd++) {
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+		if (readlink(name, to, sizeof(to) - 1) > 0 && strstr(to, "[io_uring]"))
+			return fd;
+	}
+	return -1;
+}
+
+/* Of a loop that does not run yet. */
+static void choose(struct many *f, enum way way)
+{
+	if (!f->worker.ring && way != ONE_BY_ONE) {
+		print_message("this process gets no io_uring\n");
+		skip();
+	}
+	if (way == BROKEN)
+		assert_true(dup2(STDIN_FILENO, ring_descriptor()) > 0);
+	if (way != ONE_BY_ONE)
+		return;
+	send_ring_free(f->worker.ring);
+	f->worker.ring = NULL;
+}
+
+static void open_many(struct many *f)
+{
+	for (int i = 0; i < MANY; i++) {
+		uint8_t greeting[6];
+		int fds[2];
+
+		connect_tcp(fds);
+		f->fds[i] = fds[1];
+		worker_add(&f->worker, fds[0], "peer");
+		assert_int_equal(
+			recv(f->fds[i], greeting, sizeof(greeting), MSG_WAITALL), sizeof(greeting));
+	}
+}
+
+static void assert_told(struct many *f, int i, uint64_t number)
+{
+	uint8_t got[8 * FRAMES];
+
+	assert_int_equal(recv(f->fds[i], got, sizeof(got), MSG_WAITALL), sizeof(got));
+	for (uint64_t j = 0; j < FRAMES; j++)
+		assert_true(get_be64(got + 8 * j) == number * FRAMES + j);
+}
+
+/* A turn that has something for each: all of it arrives, in its order, also while one takes nothing and another has gone. */
+static void tell_many(enum way way)
+{
+	static struct many f;
+	struct server_options o = { .transaction_timeout_text = "0" };
+	struct err e = ERR_INIT;
+
+	memset(&f, 0, sizeof(f));
+	assert_int_equal(server_init(&f.server, &o, &clock_system, NULL, NULL, 0, &e), OK);
+	assert_int_equal(worker_init(&f.worker, &f.server, NULL, NULL, &e), OK);
+	choose(&f, way);
+	assert_int_equal(worker_start(&f.worker, 0, &e), OK);
+	open_many(&f);
+	f.stuff.run = on_stuff;
+	f.tell.run = on_tell;
+	hub_post(&f.worker.hub, &f.stuff);
+	for (f.number = 1; f.number < 20; f.number++) {
+		if (f.number == 10)
+			close(f.fds[GONE]);
+		hub_post(&f.worker.hub, &f.tell);
+		for (int i = 0; i < MANY; i++)
+			if (i != SLOW && (i != GONE || f.number < 10))
+				assert_told(&f, i, f.number);
+	}
+	for (uint64_t at = 0; at < SLOW_BYTES / 8; at++) {
+		uint8_t got[8];
+
+		assert_int_equal(recv(f.fds[SLOW], got, sizeof(got), MSG_WAITALL), sizeof(got));
+		assert_true(get_be64(got) == at);
+	}
+	for (uint64_t number = 1; number < 20; number++)
+		assert_told(&f, SLOW, number);
+	worker_cut(&f.worker);
+	loop_join(&f.worker.loop);
+	assert_true((f.worker.ring != NULL) == (way == TOGETHER));
+	worker_fini(&f.worker);
+	server_fini(&f.server);
+	for (int i = 0; i < MANY; i++)
+		if (i != GONE)
+			close(f.fds[i]);
+}
+
+static void test_many_are_told_together(void **state)
+{
+	tell_many(TOGETHER);
+}
+
+static void test_many_are_told_one_by_one(void **state)
+{
+	tell_many(ONE_BY_ONE);
+}
+
+static void test_many_are_told_by_a_ring_that_breaks(void **state)
+{
+	tell_many(BROKEN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +435,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			test_a_file_that_became_shorter, fixture_open, fixture_close),
 		cmocka_unit_test(test_connections_are_handed_out_evenly),
+		cmocka_unit_test(test_many_are_told_together),
+		cmocka_unit_test(test_many_are_told_one_by_one),
+		cmocka_unit_test(test_many_are_told_by_a_ring_that_breaks),
 	};
 
 	signal(SIGPIPE, SIG_IGN);
