@@ -86,6 +86,7 @@ struct txn {
 
 	/* filled in by the storage */
 	size_t n_asked;          /* records before vote added its own; 0: none were added */
+	bool expected;           /* the log writer counts on its being finished */
 	bool pinned;             /* has offsets into the data file: a pack waits for it */
 	uint64_t tid;            /* assigned when it is written */
 	uint64_t reserved_bytes; /* by vote, of the disk */

@@ -26,6 +26,8 @@ struct crash_disk {
 	int n_reserves;
 	void (*on_write)(void *ctx);
 	void *on_write_ctx;
+	void (*on_sync)(void *ctx);
+	void *on_sync_ctx;
 	void (*on_reserve)(void *ctx);
 	void *on_reserve_ctx;
 	/* to fail: how many calls until then, -1 never */
@@ -104,6 +106,8 @@ static inline int crash_fdatasync(struct disk_file *f, struct err *e)
 	int rc = crash_fails(d, &d->fail_sync, e);
 
 	d->n_syncs++;
+	if (d->on_sync)
+		d->on_sync(d->on_sync_ctx);
 	if (rc == OK) {
 		memcpy(d->synced, d->now, CRASH_MAX);
 		d->synced_size = d->size;

@@ -147,6 +147,40 @@ static void test_leaves_the_rest(void **state)
 	s->ops->close(s);
 }
 
+enum after { IS_FINISHED, IS_ABORTED, IS_CLOSED };
+
+/* A writer's thread that waits for one that has voted: it comes, it does not, or the storage is closed meanwhile. */
+static void test_one_that_has_voted(void **state)
+{
+	struct storage *s = open_in(*state);
+
+	for (uint64_t i = 0; i < 90; i++) {
+		enum after after = i % 3;
+		struct test_outcome o[3] = { 0 };
+		struct txn *t[3] = { voted(s, 10 * i) };
+
+		test_finish(s, t[0], &o[0]); /* so that it knows what a sync takes */
+		wait_for(&o[0]);
+		t[1] = voted(s, 10 * i + 1);
+		t[2] = voted(s, 10 * i + 2);
+		test_finish(s, t[1], &o[1]);
+		if (after == IS_FINISHED)
+			test_finish(s, t[2], &o[2]);
+		if (after == IS_ABORTED)
+			s->ops->abort(s, t[2]);
+		if (after == IS_CLOSED) {
+			s->ops->close(s);
+			s = open_in(*state);
+		}
+		for (int j = 1; j < (after == IS_FINISHED ? 3 : 2); j++)
+			wait_for(&o[j]);
+		for (int j = 0; j < 3; j++)
+			txn_free(t[j]);
+		assert_current(s, 10 * i + 1, "text", TID_NONE);
+	}
+	s->ops->close(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +190,8 @@ int main(void)
 			test_more_than_a_batch, test_dir_setup, test_dir_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_leaves_the_rest, test_dir_setup, test_dir_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_one_that_has_voted, test_dir_setup, test_dir_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

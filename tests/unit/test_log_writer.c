@@ -113,6 +113,185 @@ static void test_status_rides(void **state)
 	s->ops->close(s);
 }
 
+/* --- a transaction that waits for another one --- */
+
+static uint64_t sync_takes_us;
+
+static void on_slow_sync(void *ctx)
+{
+	test_time.now_us += sync_takes_us;
+}
+
+static void vote_only(struct storage *s, struct pending *p, uint64_t oid)
+{
+	struct vote_req v;
+
+	p->t = test_txn("u", "d");
+	test_store(p->t, oid, 0, "data");
+	v = test_vote(s, p->t, false);
+	assert_int_equal(v.rc, OK);
+}
+
+static uint64_t wait_us(struct storage *s)
+{
+	return log_writer_wait_us(fs_of(s)->writer);
+}
+
+/* The last sync took 100 us. */
+static struct storage *open_slow(struct crash_disk *d)
+{
+	struct storage *s = open_core(d);
+	struct pending p;
+
+	sync_takes_us = 100;
+	d->on_sync = on_slow_sync;
+	assert_int_equal(wait_us(s), 0);
+	queue_one(s, &p, 1, 0, "data");
+	assert_int_equal(wait_us(s), 0); /* nobody else is there */
+	run(s);
+	txn_free(p.t);
+	return s;
+}
+
+static void close_slow(struct storage *s, struct pending *all, size_t n)
+{
+	run(s);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(all[i].o.done && all[i].o.rc == OK);
+		txn_free(all[i].t);
+	}
+	s->ops->close(s);
+}
+
+/* One sync for both, where each would have had its own. */
+static void test_waits_for_a_vote(void **state)
+{
+	struct crash_disk *d = crash_disk_new();
+	struct storage *s = open_slow(d);
+	int syncs = d->n_syncs;
+	struct pending p[2];
+
+	vote_only(s, &p[0], 2);
+	vote_only(s, &p[1], 3);
+	assert_int_equal(wait_us(s), 0); /* there is nothing to write yet */
+	test_finish(s, p[0].t, &p[0].o);
+	assert_int_equal(wait_us(s), 100);
+	test_time.now_us += 30;
+	assert_int_equal(wait_us(s), 70);
+	test_finish(s, p[1].t, &p[1].o);
+	assert_int_equal(wait_us(s), 0);
+	assert_true(filestorage_step(s));
+	assert_int_equal(wait_us(s), 0);
+	assert_false(filestorage_step(s));
+	assert_int_equal(d->n_syncs, syncs + 1);
+	close_slow(s, p, 2);
+}
+
+/* Counted from its vote, and from when the wait began: who votes meanwhile does not prolong it. */
+static void test_waits_no_longer_than_a_sync(void **state)
+{
+	struct crash_disk *d = crash_disk_new();
+	struct storage *s = open_slow(d);
+	struct pending p[4];
+
+	vote_only(s, &p[0], 2);
+	vote_only(s, &p[1], 3);
+	test_time.now_us += 40;
+	test_finish(s, p[0].t, &p[0].o);
+	assert_int_equal(wait_us(s), 60);
+	test_time.now_us += 50;
+	vote_only(s, &p[2], 4);
+	assert_int_equal(wait_us(s), 50);
+	test_time.now_us += 50;
+	assert_int_equal(wait_us(s), 0);
+	run(s);
+	assert_true(p[0].o.done);
+	vote_only(s, &p[3], 5);
+	test_finish(s, p[3].t, &p[3].o);
+	test_time.now_us += 100; /* the other two take their time: they are not waited for again */
+	assert_int_equal(wait_us(s), 0);
+	run(s);
+	test_finish(s, p[1].t, &p[1].o);
+	test_finish(s, p[2].t, &p[2].o);
+	close_slow(s, p, 4);
+}
+
+/* So that it need not have a sync of its own. */
+static void test_a_status_byte_waits(void **state)
+{
+	struct crash_disk *d = crash_disk_new();
+	struct storage *s = open_slow(d);
+	int dsyncs = d->n_dsyncs;
+	struct pending p[2];
+
+	queue_one(s, &p[0], 2, 0, "data");
+	assert_true(filestorage_step(s));
+	assert_int_equal(wait_us(s), 0);
+	vote_only(s, &p[1], 3);
+	assert_int_equal(wait_us(s), 100);
+	test_finish(s, p[1].t, &p[1].o);
+	assert_int_equal(wait_us(s), 0);
+	assert_true(filestorage_step(s));
+	assert_true(p[0].o.done);
+	assert_int_equal(d->n_dsyncs, dsyncs);
+	close_slow(s, p, 2);
+}
+
+static void run_nothing(struct writer_job *j)
+{
+}
+
+/* What goes on at once: several that share a sync in any case, one that is alone again, the end of a pack. */
+static void test_does_not_wait(void **state)
+{
+	struct crash_disk *d = crash_disk_new();
+	struct storage *s = open_slow(d);
+	struct writer_job job = { .run = run_nothing };
+	struct pending p[4];
+	struct pending gone;
+
+	vote_only(s, &p[0], 2);
+	vote_only(s, &p[1], 3);
+	vote_only(s, &p[2], 4);
+	test_finish(s, p[0].t, &p[0].o);
+	assert_int_equal(wait_us(s), 100);
+	test_finish(s, p[1].t, &p[1].o);
+	assert_int_equal(wait_us(s), 0);
+	run(s);
+	vote_only(s, &gone, 5);
+	test_finish(s, p[2].t, &p[2].o);
+	assert_int_equal(wait_us(s), 100);
+	s->ops->abort(s, gone.t);
+	assert_int_equal(wait_us(s), 0);
+	run(s);
+	txn_free(gone.t);
+	vote_only(s, &gone, 5);
+	queue_one(s, &p[3], 6, 0, "data");
+	assert_int_equal(wait_us(s), 100);
+	assert_false(log_writer_call(fs_of(s)->writer, &job));
+	assert_int_equal(wait_us(s), 0);
+	s->ops->abort(s, gone.t);
+	txn_free(gone.t);
+	close_slow(s, p, 4);
+}
+
+/* A disk that once stood still for a second is no reason to do so again. */
+static void test_a_slow_disk(void **state)
+{
+	struct crash_disk *d = crash_disk_new();
+	struct storage *s = open_slow(d);
+	struct pending p[3];
+
+	sync_takes_us = 1000000;
+	queue_one(s, &p[0], 2, 0, "data");
+	run(s);
+	vote_only(s, &p[1], 3);
+	queue_one(s, &p[2], 4, 0, "data");
+	assert_int_equal(wait_us(s), 5000);
+	test_finish(s, p[1].t, &p[1].o);
+	close_slow(s, p, 3);
+}
+
 /* A tid that was given is used, and its status. */
 static void test_given(void **state)
 {
@@ -505,6 +684,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_status_rides),
+		cmocka_unit_test(test_waits_for_a_vote),
+		cmocka_unit_test(test_waits_no_longer_than_a_sync),
+		cmocka_unit_test(test_a_status_byte_waits),
+		cmocka_unit_test(test_does_not_wait),
+		cmocka_unit_test(test_a_slow_disk),
 		cmocka_unit_test(test_given),
 		cmocka_unit_test(test_no_tid_left),
 		cmocka_unit_test(test_failed_write),

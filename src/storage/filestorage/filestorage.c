@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "base/lock_file.h"
@@ -115,14 +116,15 @@ static void fs_info(struct storage *s, struct storage_info *ret)
 
 /* --- the shell --- */
 
-/* One batch, by a thread that has nothing else to do: append and sync, then its status byte. */
+/* One batch, by a thread that has nothing else to do: append and sync, then its status byte. What is to be waited for is the
+ * log writer's. */
 static void step_here(struct errand *er)
 {
 	struct filestorage *fs = CONTAINER_OF(er, struct filestorage, errand);
 	bool more = true;
 
 	if (pthread_mutex_trylock(&fs->stepping) == 0) {
-		for (int i = 0; more && i < 2; i++)
+		for (int i = 0; more && i < 2 && log_writer_wait_us(fs->writer) == 0; i++)
 			more = log_writer_step(fs->writer);
 		pthread_mutex_unlock(&fs->stepping);
 	}
@@ -130,20 +132,39 @@ static void step_here(struct errand *er)
 		wake_writer(fs);
 }
 
+/* For what is better written together with what is there. Ends early when something is pushed. */
+static void wait_for_others(struct filestorage *fs)
+{
+	bool in_time = true;
+	struct timespec t;
+	uint64_t us;
+
+	while (in_time && (us = log_writer_wait_us(fs->writer)) > 0) {
+		clock_gettime(CLOCK_MONOTONIC, &t);
+		t.tv_nsec += (long)us * 1000;
+		t.tv_sec += t.tv_nsec / 1000000000;
+		t.tv_nsec %= 1000000000;
+		in_time = sem_clockwait(&fs->wake, CLOCK_MONOTONIC, &t) == 0;
+	}
+}
+
 static void *run_writer(void *arg)
 {
 	struct filestorage *fs = arg;
-	bool stop = false;
+	bool more, stop;
 
-	while (!stop) {
-		while (sem_wait(&fs->wake) != 0) /* EINTR: a debugger, say */
+	do {
+		while (!atomic_load(&fs->stop) &&
+			sem_wait(&fs->wake) != 0) /* EINTR: a debugger, say */
 			;
 		stop = atomic_load(&fs->stop); /* what was pushed before is written */
 		pthread_mutex_lock(&fs->stepping);
-		while (log_writer_step(fs->writer))
-			;
+		do {
+			wait_for_others(fs);
+			more = log_writer_step(fs->writer);
+		} while (more);
 		pthread_mutex_unlock(&fs->stepping);
-	}
+	} while (!stop);
 	return NULL;
 }
 

@@ -354,6 +354,7 @@ static void unreserve(struct filestorage *fs, struct txn *t, bool was_cut)
 
 void fs_abort(struct storage *s, struct txn *t)
 {
+	log_writer_unexpect(fs_of(s)->writer, t);
 	unreserve(fs_of(s), t, false);
 }
 
@@ -437,6 +438,8 @@ static int vote(struct filestorage *fs, struct vote_req *v, bool may_block)
 		forget_conflicts(v);
 	if (rc != ERR_UNDO)
 		forget_undo_failures(v);
+	if (rc == OK)
+		log_writer_expect(fs->writer, v->txn);
 	return rc;
 }
 

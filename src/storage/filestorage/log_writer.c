@@ -17,6 +17,7 @@ enum {
 	BATCH_MAX = 16 << 20, /* bytes of a batch, but for one transaction that is larger */
 	WRITE_CHUNK = 256 << 10,
 	RECORDS_A_GO = 256, /* until other threads have their turn */
+	WAIT_MAX_US = 5000, /* for another transaction, whatever the last sync took */
 };
 
 /* A transaction of a batch. */
@@ -38,6 +39,10 @@ struct log_writer {
 	pthread_mutex_t lock; /* guards the queue; docs/threads.md */
 	struct txn *queue;
 	struct txn **queue_end;
+	size_t n_queue;
+	size_t n_expected;       /* voted, not finished yet */
+	uint64_t expected_us;    /* the newest vote of these */
+	bool waits;              /* for any of them: who pushes wakes */
 	struct writer_job *jobs; /* newest first: there is hardly ever more than one */
 	atomic_bool broken;
 
@@ -48,6 +53,8 @@ struct log_writer {
 	uint64_t file_end;         /* where whole transactions end, published or not */
 	uint64_t dirty_end;        /* highest offset that may have been written */
 	uint64_t flushed;          /* offset of out's first byte */
+	uint64_t sync_us;          /* what the last sync of a batch took */
+	uint64_t wait_since_us;    /* first asked whether to wait for the next step; 0: not yet */
 	bool write_failed;         /* of the batch being filled */
 	struct buf out;            /* appended bytes that are not written yet */
 	struct txn_window spilled; /* of the transaction that is being appended */
@@ -436,6 +443,7 @@ static struct txn *take_queue(struct log_writer *w)
 	t = w->queue;
 	w->queue = NULL;
 	w->queue_end = &w->queue;
+	w->n_queue = 0;
 	pthread_mutex_unlock(&w->lock);
 	return t;
 }
@@ -447,8 +455,10 @@ static void give_back(struct log_writer *w, struct txn *t)
 	if (!t)
 		return;
 	pthread_mutex_lock(&w->lock);
-	while (*end)
+	while (*end) {
 		end = &(*end)->next;
+		w->n_queue++;
+	}
 	*end = w->queue;
 	if (!w->queue)
 		w->queue_end = end;
@@ -523,11 +533,13 @@ static void complete(struct log_writer *w)
 static void sync_batch(struct log_writer *w)
 {
 	struct disk_file *f = w->env.data->disk;
+	uint64_t since = clock_mono_us(w->env.clock);
 	struct err e = ERR_INIT;
 	int rc = w->appended.n ? write_status(w, false, &e) : OK;
 
 	if (rc == OK)
 		rc = f->ops->fdatasync(f, &e);
+	w->sync_us = clock_mono_us(w->env.clock) - since;
 	if (rc != OK) {
 		give_up(w, &e);
 		return;
@@ -594,6 +606,7 @@ void log_writer_switch(struct log_writer *w, struct data_file *d)
 
 bool log_writer_step(struct log_writer *w)
 {
+	w->wait_since_us = 0;
 	if (run_job(w))
 		return true;
 	if (atomic_load(&w->broken)) {
@@ -607,18 +620,75 @@ bool log_writer_step(struct log_writer *w)
 	return w->appended.n || is_waiting(w);
 }
 
+/* --- who is about to come --- */
+
+void log_writer_expect(struct log_writer *w, struct txn *t)
+{
+	uint64_t now = clock_mono_us(w->env.clock);
+
+	pthread_mutex_lock(&w->lock);
+	t->expected = true;
+	w->n_expected++;
+	w->expected_us = now;
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* The lock is held. */
+static void end_expectation(struct log_writer *w, struct txn *t)
+{
+	w->n_expected -= t->expected;
+	t->expected = false;
+}
+
+void log_writer_unexpect(struct log_writer *w, struct txn *t)
+{
+	pthread_mutex_lock(&w->lock);
+	end_expectation(w, t);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Would the next step sync for a single transaction: its records, or its status byte? With more of them those that come
+ * during one sync share the next; there waiting costs more than it saves. The lock is held. */
+static bool is_alone(const struct log_writer *w)
+{
+	return w->n_queue == 1 || (w->n_queue == 0 && w->appended.n > 0);
+}
+
+uint64_t log_writer_wait_us(struct log_writer *w)
+{
+	uint64_t now = clock_mono_us(w->env.clock);
+	uint64_t longest = w->sync_us < WAIT_MAX_US ? w->sync_us : WAIT_MAX_US;
+	uint64_t until = 0;
+
+	if (!w->wait_since_us)
+		w->wait_since_us = now;
+	pthread_mutex_lock(&w->lock);
+	if (w->n_expected && !w->jobs && is_alone(w) && !atomic_load(&w->broken)) {
+		/* votes that follow do not make it wait for longer */
+		bool late = w->expected_us > w->wait_since_us;
+
+		until = (late ? w->wait_since_us : w->expected_us) + longest;
+	}
+	w->waits = until > now;
+	pthread_mutex_unlock(&w->lock);
+	return until > now ? until - now : 0;
+}
+
 bool log_writer_push(struct log_writer *w, struct txn *t)
 {
-	bool was_empty;
+	bool wake;
 
 	CHECK(t->state == TXN_FINISHING);
 	t->next = NULL;
 	pthread_mutex_lock(&w->lock);
-	was_empty = w->queue == NULL && w->jobs == NULL;
+	wake = (w->queue == NULL && w->jobs == NULL) || w->waits;
+	w->waits = false;
 	*w->queue_end = t;
 	w->queue_end = &t->next;
+	w->n_queue++;
+	end_expectation(w, t);
 	pthread_mutex_unlock(&w->lock);
-	return was_empty;
+	return wake;
 }
 
 struct log_writer *log_writer_new(const struct log_writer_env *env, uint64_t last_tid)

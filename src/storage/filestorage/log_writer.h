@@ -42,8 +42,14 @@ struct log_writer *log_writer_new(const struct log_writer_env *env, uint64_t las
 /** NULL is fine. Transactions still in it are forgotten, their done() is not called: as after a power cut. */
 void log_writer_free(struct log_writer *w);
 
-/** Queue a voted transaction (state FINISHING). Threads: any. Returns true when the queue was empty: the
- * caller wakes the thread that steps. */
+/** A transaction has voted: that it is finished is expected soon. log_writer_push() ends that, or log_writer_unexpect(). Threads:
+ * any. */
+void log_writer_expect(struct log_writer *w, struct txn *t);
+/** It is not going to be finished. Nothing for one that is not expected. Threads: any. */
+void log_writer_unexpect(struct log_writer *w, struct txn *t);
+
+/** Queue a voted transaction (state FINISHING). Threads: any. Returns true when the queue was empty, or who steps waits as
+ * log_writer_wait_us() said: the caller wakes the thread that steps. */
 bool log_writer_push(struct log_writer *w, struct txn *t);
 
 /** What has to happen between two batches, on the writer's thread: the end of a pack. */
@@ -77,6 +83,14 @@ static inline uint64_t log_writer_body_bytes(const struct txn_rec *rec)
  * status byte made durable); false: wait for log_writer_push().
  */
 bool log_writer_step(struct log_writer *w);
+
+/**
+ * Is it better to wait than to step? A transaction that would have a sync of its own waits for one that has voted just now and can
+ * share it: up to the time a sync takes, counted from that vote, as that is what it saves.
+ * Returns for how many microseconds to wait for log_writer_push(), then to ask again; 0: step, as when that time is over. Threads:
+ * the writer's.
+ */
+uint64_t log_writer_wait_us(struct log_writer *w);
 
 /** True after a failed sync or truncation. Threads: any. */
 bool log_writer_broken(const struct log_writer *w);
