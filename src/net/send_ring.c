@@ -10,23 +10,41 @@ struct send_ring {
 	struct io_uring uring;
 };
 
-struct send_ring *send_ring_new(void)
-{
-	struct send_ring *r = mem_zalloc(1, sizeof(*r));
-
-	if (r && io_uring_queue_init(SEND_RING_MAX, &r->uring, 0) != 0) {
-		mem_free(r);
-		return NULL;
-	}
-	return r;
-}
-
 void send_ring_free(struct send_ring *r)
 {
 	if (!r)
 		return;
 	io_uring_queue_exit(&r->uring);
 	mem_free(r);
+}
+
+/* Before Linux 5.6 a ring has only files. */
+static bool can_send(struct io_uring *uring)
+{
+	struct io_uring_probe *probe = io_uring_get_probe_ring(uring);
+	bool can = probe && io_uring_opcode_supported(probe, IORING_OP_SEND) &&
+		   io_uring_opcode_supported(probe, IORING_OP_SENDMSG);
+
+	if (probe)
+		io_uring_free_probe(probe);
+	return can;
+}
+
+struct send_ring *send_ring_new(void)
+{
+	struct send_ring *r = mem_zalloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	if (io_uring_queue_init(SEND_RING_MAX, &r->uring, 0) != 0) {
+		mem_free(r);
+		return NULL;
+	}
+	if (!can_send(&r->uring)) {
+		send_ring_free(r);
+		return NULL;
+	}
+	return r;
 }
 
 /* The ring has room for all of them: it is empty between two calls. */
@@ -61,6 +79,12 @@ static size_t submit(struct send_ring *r, size_t n)
 	return taken;
 }
 
+/* Nothing was sent, and not because of the socket; or send(2) says so, too. */
+static bool is_untried(int error)
+{
+	return error == -EINVAL || error == -EOPNOTSUPP || error == -ENOMEM || error == -EINTR;
+}
+
 /* They do not wait, so their results are there. One whose result cannot be had has failed: it may have been sent. */
 static bool take_results(struct send_ring *r, struct ring_send *sends, size_t n)
 {
@@ -68,6 +92,7 @@ static bool take_results(struct send_ring *r, struct ring_send *sends, size_t n)
 		sends[i].result = -EIO;
 	for (size_t i = 0; i < n; i++) {
 		struct io_uring_cqe *cqe;
+		struct ring_send *s;
 		int rc;
 
 		do
@@ -75,7 +100,8 @@ static bool take_results(struct send_ring *r, struct ring_send *sends, size_t n)
 		while (rc == -EINTR);
 		if (rc != 0)
 			return false;
-		((struct ring_send *)io_uring_cqe_get_data(cqe))->result = cqe->res;
+		s = io_uring_cqe_get_data(cqe);
+		s->result = is_untried(cqe->res) ? -ECANCELED : cqe->res;
 		io_uring_cqe_seen(&r->uring, cqe);
 	}
 	return true;

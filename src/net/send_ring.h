@@ -28,7 +28,7 @@ struct ring_send {
 	int fd;
 	int n_iov; /* at least 1 */
 	struct iovec iov[SEND_RING_IOV];
-	ssize_t result;    /* after send_ring_go(): bytes that have left, or a negative errno */
+	ssize_t result; /* after send_ring_go(): bytes that have left, or a negative errno; -ECANCELED: not tried */
 	struct msghdr msg; /* the ring's own */
 };
 
@@ -42,8 +42,8 @@ void send_ring_free(struct send_ring *r);
 
 /**
  * Send what each of @n sockets is to get, as far as it takes it now; @n is at most SEND_RING_MAX.
- * Returns false when the ring is of no use any more: free it. Those with the result -ECANCELED were not tried then, the
- * others ended as their results say.
+ * Those with the result -ECANCELED were not tried: send them in another way. Returns false when the ring is of no use any more:
+ * free it.
  */
 MUST_CHECK bool send_ring_go(struct send_ring *r, struct ring_send *sends, size_t n);
 

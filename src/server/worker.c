@@ -400,6 +400,9 @@ static bool flush_together(struct worker *w)
 		conn_flush(w->sends[i].owner, tried ? &w->sends[i] : NULL);
 	}
 	if (!ok) {
+		log_emit(LOG_WARNING, SERVER_LOGGER,
+			"the system fails to send for several clients at once: one call for each "
+			"from now on");
 		send_ring_free(w->ring);
 		w->ring = NULL;
 	}

@@ -86,7 +86,6 @@ struct txn {
 
 	/* filled in by the storage */
 	size_t n_asked;          /* records before vote added its own; 0: none were added */
-	bool expected;           /* the log writer counts on its being finished */
 	bool pinned;             /* has offsets into the data file: a pack waits for it */
 	uint64_t tid;            /* assigned when it is written */
 	uint64_t reserved_bytes; /* by vote, of the disk */
@@ -113,6 +112,10 @@ struct txn {
 	void *owner;
 	uint64_t origin;  /* the session that gets the reply; copied into the publication */
 	struct txn *next; /* for whoever has it in a list: the storage's queue */
+	/* Voted, in the list of those that the log writer expects: its own. */
+	bool expected;
+	uint64_t voted_us;
+	struct txn *newer, *older;
 };
 
 /** How much of one transaction's data is kept in memory before it goes to a file, in bytes. */

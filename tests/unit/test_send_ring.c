@@ -1,5 +1,6 @@
 /* One call for what several sockets get (net/send_ring.h). */
 #include "cmocka_all.h"
+#include "ring_descriptor.h"
 
 #include <errno.h>
 #include <linux/filter.h>
@@ -170,18 +171,6 @@ static void test_threads_in_turn(void **state)
 		assert_got(f, 0, "one");
 		assert_got(f, 1, "two");
 	}
-}
-
-static int ring_descriptor(void)
-{
-	char name[40], to[40] = "";
-
-	for (int fd = 3; fd < 1024; fd++) {
-		snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-		if (readlink(name, to, sizeof(to) - 1) > 0 && strstr(to, "[io_uring]"))
-			return fd;
-	}
-	return -1;
 }
 
 /* What was not tried can be sent in another way. */

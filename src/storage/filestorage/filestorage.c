@@ -55,7 +55,7 @@ void fs_log(struct filestorage *fs, int level, const char *fmt, ...)
 	fs->options.log(fs->options.log_ctx, level, text);
 }
 
-static void wake_writer(struct filestorage *fs)
+void fs_wake_writer(struct filestorage *fs)
 {
 	if (fs->has_thread)
 		sem_post(&fs->wake);
@@ -76,13 +76,13 @@ static void fs_finish(struct storage *s, struct txn *t)
 
 	CHECK(fs->writer);
 	if (log_writer_push(fs->writer, t) && !may_step_here(fs))
-		wake_writer(fs);
+		fs_wake_writer(fs);
 }
 
 void fs_call_writer(struct filestorage *fs, struct writer_job *j)
 {
 	if (log_writer_call(fs->writer, j))
-		wake_writer(fs);
+		fs_wake_writer(fs);
 }
 
 static uint64_t fs_new_oids(struct storage *s, uint32_t n)
@@ -129,7 +129,7 @@ static void step_here(struct errand *er)
 		pthread_mutex_unlock(&fs->stepping);
 	}
 	if (more)
-		wake_writer(fs);
+		fs_wake_writer(fs);
 }
 
 /* For what is better written together with what is there. Ends early when something is pushed. */

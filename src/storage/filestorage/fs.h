@@ -95,6 +95,8 @@ MUST_CHECK int fs_read_record(struct data_file *d, uint64_t off, uint64_t oid, b
 MUST_CHECK int fs_check_record(const struct data_file *d, uint64_t off, uint64_t oid,
 	const struct fs_rec_header *h, struct err *e);
 
+/** The log writer has something to do. Threads: any. */
+void fs_wake_writer(struct filestorage *fs);
 /** Run it between two batches. Threads: any. */
 void fs_call_writer(struct filestorage *fs, struct writer_job *j);
 

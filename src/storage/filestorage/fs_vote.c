@@ -354,8 +354,11 @@ static void unreserve(struct filestorage *fs, struct txn *t, bool was_cut)
 
 void fs_abort(struct storage *s, struct txn *t)
 {
-	log_writer_unexpect(fs_of(s)->writer, t);
-	unreserve(fs_of(s), t, false);
+	struct filestorage *fs = fs_of(s);
+
+	if (t->expected && log_writer_unexpect(fs->writer, t))
+		fs_wake_writer(fs);
+	unreserve(fs, t, false);
 }
 
 void fs_settle(void *ctx, struct txn *t, int rc)

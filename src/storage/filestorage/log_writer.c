@@ -40,9 +40,8 @@ struct log_writer {
 	struct txn *queue;
 	struct txn **queue_end;
 	size_t n_queue;
-	size_t n_expected;       /* voted, not finished yet */
-	uint64_t expected_us;    /* the newest vote of these */
-	bool waits;              /* for any of them: who pushes wakes */
+	struct txn *expected;    /* voted, not finished yet; the newest first */
+	bool waits;              /* for one of them: what changes wakes */
 	struct writer_job *jobs; /* newest first: there is hardly ever more than one */
 	atomic_bool broken;
 
@@ -587,14 +586,15 @@ void log_writer_give_up(struct log_writer *w, const struct err *e)
 
 bool log_writer_call(struct log_writer *w, struct writer_job *j)
 {
-	bool was_empty;
+	bool wake;
 
 	pthread_mutex_lock(&w->lock);
-	was_empty = w->queue == NULL && w->jobs == NULL;
+	wake = (w->queue == NULL && w->jobs == NULL) || w->waits;
+	w->waits = false;
 	j->next = w->jobs;
 	w->jobs = j;
 	pthread_mutex_unlock(&w->lock);
-	return was_empty;
+	return wake;
 }
 
 void log_writer_switch(struct log_writer *w, struct data_file *d)
@@ -624,34 +624,49 @@ bool log_writer_step(struct log_writer *w)
 
 void log_writer_expect(struct log_writer *w, struct txn *t)
 {
-	uint64_t now = clock_mono_us(w->env.clock);
-
-	pthread_mutex_lock(&w->lock);
+	CHECK(!t->expected);
 	t->expected = true;
-	w->n_expected++;
-	w->expected_us = now;
+	t->voted_us = clock_mono_us(w->env.clock);
+	t->newer = NULL;
+	pthread_mutex_lock(&w->lock);
+	t->older = w->expected;
+	if (t->older)
+		t->older->newer = t;
+	w->expected = t;
 	pthread_mutex_unlock(&w->lock);
 }
 
 /* The lock is held. */
 static void end_expectation(struct log_writer *w, struct txn *t)
 {
-	w->n_expected -= t->expected;
+	if (!t->expected)
+		return;
+	if (t->newer)
+		t->newer->older = t->older;
+	else
+		w->expected = t->older;
+	if (t->older)
+		t->older->newer = t->newer;
 	t->expected = false;
 }
 
-void log_writer_unexpect(struct log_writer *w, struct txn *t)
+bool log_writer_unexpect(struct log_writer *w, struct txn *t)
 {
+	bool wake;
+
 	pthread_mutex_lock(&w->lock);
 	end_expectation(w, t);
+	wake = w->waits;
+	w->waits = false;
 	pthread_mutex_unlock(&w->lock);
+	return wake;
 }
 
 /* Would the next step sync for a single transaction: its records, or its status byte? With more of them those that come
  * during one sync share the next; there waiting costs more than it saves. The lock is held. */
 static bool is_alone(const struct log_writer *w)
 {
-	return w->n_queue == 1 || (w->n_queue == 0 && w->appended.n > 0);
+	return w->n_queue + w->appended.n == 1;
 }
 
 uint64_t log_writer_wait_us(struct log_writer *w)
@@ -663,11 +678,11 @@ uint64_t log_writer_wait_us(struct log_writer *w)
 	if (!w->wait_since_us)
 		w->wait_since_us = now;
 	pthread_mutex_lock(&w->lock);
-	if (w->n_expected && !w->jobs && is_alone(w) && !atomic_load(&w->broken)) {
-		/* votes that follow do not make it wait for longer */
-		bool late = w->expected_us > w->wait_since_us;
+	if (w->expected && !w->jobs && is_alone(w) && !atomic_load(&w->broken)) {
+		uint64_t voted_us = w->expected->voted_us;
 
-		until = (late ? w->wait_since_us : w->expected_us) + longest;
+		/* votes that follow do not make it wait for longer */
+		until = (voted_us < w->wait_since_us ? voted_us : w->wait_since_us) + longest;
 	}
 	w->waits = until > now;
 	pthread_mutex_unlock(&w->lock);

@@ -42,11 +42,11 @@ struct log_writer *log_writer_new(const struct log_writer_env *env, uint64_t las
 /** NULL is fine. Transactions still in it are forgotten, their done() is not called: as after a power cut. */
 void log_writer_free(struct log_writer *w);
 
-/** A transaction has voted: that it is finished is expected soon. log_writer_push() ends that, or log_writer_unexpect(). Threads:
- * any. */
+/** A transaction has voted: that it is finished is expected soon. log_writer_push() ends that, or log_writer_unexpect(); until
+ * then it is not freed. Threads: any. */
 void log_writer_expect(struct log_writer *w, struct txn *t);
-/** It is not going to be finished. Nothing for one that is not expected. Threads: any. */
-void log_writer_unexpect(struct log_writer *w, struct txn *t);
+/** It is not going to be finished. Threads: any. Returns true when the caller has to wake the thread that steps, which waits. */
+bool log_writer_unexpect(struct log_writer *w, struct txn *t);
 
 /** Queue a voted transaction (state FINISHING). Threads: any. Returns true when the queue was empty, or who steps waits as
  * log_writer_wait_us() said: the caller wakes the thread that steps. */
@@ -85,8 +85,8 @@ static inline uint64_t log_writer_body_bytes(const struct txn_rec *rec)
 bool log_writer_step(struct log_writer *w);
 
 /**
- * Is it better to wait than to step? A transaction that would have a sync of its own waits for one that has voted just now and can
- * share it: up to the time a sync takes, counted from that vote, as that is what it saves.
+ * Is it better to wait than to step? A transaction that would have a sync of its own, for its records or for its status byte, waits
+ * for one that has voted just now and can share it: up to the time a sync takes, counted from that vote, as that is what it saves.
  * Returns for how many microseconds to wait for log_writer_push(), then to ask again; 0: step, as when that time is over. Threads:
  * the writer's.
  */
