@@ -46,7 +46,7 @@ struct blobs_options {
  */
 MUST_CHECK int blobs_open(
 	struct client *c, const struct blobs_options *o, struct blobs **ret, struct err *e);
-/** After client_close(), from which on the server's messages go nowhere. Waits for a cleaner under way. In a child process only memory is
+/** After client_shut(), from which on the server's messages go nowhere. Waits for a cleaner under way. In a child process only memory is
  * given back. NULL is fine. */
 void blobs_close(struct blobs *b);
 

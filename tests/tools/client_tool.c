@@ -747,10 +747,11 @@ int main(int argc, char **argv)
 	while (getline(&line, &room_of_line, stdin) > 0)
 		obey(line);
 	client_txn_abort(txn, 1);
-	client_close(client);
+	client_shut(client);
 	if (blobs)
 		blobs_aborted(blobs, &txn_blobs);
 	blobs_close(blobs);
+	client_close(client);
 	tls_context_free(options.tls);
 	free(line);
 	say("ok closed");
