@@ -18,6 +18,14 @@ MUST_CHECK char *mem_strdup(const char *s);
 /** Frees; NULL is fine. */
 void mem_free(void *p);
 
+enum { MEM_HUGE_BYTES = 2 << 20 };
+
+/** MEM_HUGE_BYTES of zeros, on one huge page where the system has them, or NULL. Freed by mem_free_huge(). For much memory that is
+ * looked at here and there: the processor finds it without walking page tables. */
+MUST_CHECK void *mem_alloc_huge(void);
+/** NULL is fine. */
+void mem_free_huge(void *p);
+
 /** Fault injection (tests only): when set, called before each allocation; true fails it.
  * Not for use while other threads allocate. */
 extern int (*mem_fault_hook)(void);

@@ -4,7 +4,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/err.h"
 #include "base/mem.h"
 #include "storage/filestorage/index.h"
 
@@ -252,6 +254,49 @@ static void test_no_memory(void **state)
 	}
 }
 
+/* So many that pages are allocated by the megabyte: each begins empty, and without memory for them nothing is lost. */
+static void test_large(void **state)
+{
+	enum { N = 600000, FIRST_MEGABYTES = 2048 * 128 };
+	struct index *ix = index_new();
+	uint64_t first, oid = 0;
+
+	for (; oid < FIRST_MEGABYTES; oid++)
+		set(ix, oid, oid + 1);
+	for (int n = 0; n < 3; n++) { /* the table of pages, what notes them, they themselves */
+		left = n > 0;
+		mem_fault_hook = fail_after;
+		while (index_prepare(ix, &oid, 1) == OK) {
+			index_set(ix, oid, oid + 1);
+			oid++;
+		}
+		mem_fault_hook = NULL;
+		assert_in_range(oid, FIRST_MEGABYTES, FIRST_MEGABYTES + 2000);
+	}
+	for (first = oid; oid < N; oid += 2)
+		set(ix, oid, oid + 1);
+	for (oid = 0; oid < N; oid++)
+		assert_true(index_get(ix, oid) ==
+			    (oid < first || (oid - first) % 2 == 0 ? oid + 1 : 0));
+	assert_int_equal(index_count(ix), first + (N - first + 1) / 2);
+	index_free(ix);
+}
+
+static void test_huge_memory(void **state)
+{
+	for (int round = 0; round < 3; round++) {
+		uint8_t *p = mem_alloc_huge();
+
+		assert_non_null(p);
+		assert_int_equal((uintptr_t)p % MEM_HUGE_BYTES, 0);
+		for (size_t i = 0; i < MEM_HUGE_BYTES; i += 64)
+			assert_int_equal(p[i], 0);
+		memset(p, 1, MEM_HUGE_BYTES);
+		mem_free_huge(p);
+	}
+	mem_free_huge(NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +306,8 @@ int main(void)
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_readers),
 		cmocka_unit_test(test_no_memory),
+		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_huge_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,8 @@ enum {
 	PAGE_OIDS = 1 << PAGE_BITS,
 	PAGE_MIN =
 		36, /* oids of a range that are worth a page: 1 KiB / 36 is below 32 bytes each */
+	BLOCK_PAGES = 16, /* are allocated together */
+	HUGE_FROM = 2048, /* pages: those that follow are allocated MEM_HUGE_BYTES at a time */
 	SEGMENT_SLOTS = 256,
 	SEGMENT_FULL =
 		240, /* split above: probes stay short, and segments 54% full or more on average */
@@ -24,6 +26,13 @@ enum {
 
 struct page {
 	_Atomic(uint64_t) off[PAGE_OIDS];
+};
+
+/* Pages that were allocated together. */
+struct block {
+	struct block *next;
+	struct page *pages;
+	bool huge;
 };
 
 /* Range number -> page: open addressing, replaced by a larger one when half full. */
@@ -67,6 +76,9 @@ struct index {
 		recent; /* the page that was set in last, of recent_range; writer only, as the next ones */
 	uint64_t recent_range;
 	uint64_t n_pages;
+	struct block *blocks;
+	struct page *fresh; /* pages of the newest block that are not used yet */
+	size_t n_fresh;
 	uint64_t n_segments;
 	size_t bytes;
 	struct range_order order;
@@ -150,20 +162,53 @@ static int grow_pages(struct index *ix)
 	return OK;
 }
 
+/* A small index is no reason to have a huge page of memory. */
+static int new_block(struct index *ix)
+{
+	struct block *b = mem_alloc(sizeof(*b));
+
+	if (!b)
+		return ERR_NOMEM;
+	b->huge = ix->n_pages >= HUGE_FROM;
+	b->pages = b->huge ? mem_alloc_huge() : mem_zalloc(BLOCK_PAGES, sizeof(*b->pages));
+	if (!b->pages) {
+		mem_free(b);
+		return ERR_NOMEM;
+	}
+	b->next = ix->blocks;
+	ix->blocks = b;
+	ix->fresh = b->pages;
+	ix->n_fresh = b->huge ? MEM_HUGE_BYTES / sizeof(*b->pages) : BLOCK_PAGES;
+	return OK;
+}
+
+static void free_blocks(struct index *ix)
+{
+	struct block *next;
+
+	for (struct block *b = ix->blocks; b; b = next) {
+		next = b->next;
+		if (b->huge)
+			mem_free_huge(b->pages);
+		else
+			mem_free(b->pages);
+		mem_free(b);
+	}
+}
+
 /* Room in the table and an empty page that is not in it yet, or NULL. */
 static struct page *new_page(struct index *ix)
 {
 	struct page_table *t = atomic_load_explicit(&ix->pages, memory_order_relaxed);
-	struct page *page;
 
 	if ((ix->n_pages + 1) * 2 > t->mask + 1 && grow_pages(ix) != OK)
 		return NULL;
-	page = mem_zalloc(1, sizeof(*page));
-	if (page) {
-		ix->n_pages++;
-		ix->bytes += sizeof(*page);
-	}
-	return page;
+	if (ix->n_fresh == 0 && new_block(ix) != OK)
+		return NULL;
+	ix->n_pages++;
+	ix->n_fresh--;
+	ix->bytes += sizeof(struct page);
+	return ix->fresh++;
 }
 
 static void publish_page(struct index *ix, uint64_t range, struct page *page)
@@ -426,8 +471,6 @@ void index_free(struct index *ix)
 	if (!ix)
 		return;
 	t = atomic_load(&ix->pages);
-	for (uint64_t i = 0; i <= t->mask; i++)
-		mem_free(atomic_load(&t->slots[i].page));
 	for (; t; t = next) {
 		next = t->retired;
 		mem_free(t);
@@ -438,6 +481,7 @@ void index_free(struct index *ix)
 		next = d->retired;
 		mem_free(d);
 	}
+	free_blocks(ix);
 	range_order_fini(&ix->order);
 	mem_free(ix);
 }
