@@ -146,21 +146,39 @@ void os_begin_sync(int fd, uint64_t off, uint64_t n)
 
 int os_fdatasync(int fd, struct err *e)
 {
-	if (!allowed("fdatasync") || fdatasync(fd) != 0)
+	int rc = allowed("fdatasync") ? 0 : -1;
+
+	if (rc == 0)
+		do
+			rc = fdatasync(fd);
+		while (rc != 0 && errno == EINTR);
+	if (rc != 0)
 		return err_sys(e, errno, "cannot sync data to disk");
 	return OK;
 }
 
 int os_fsync(int fd, struct err *e)
 {
-	if (!allowed("fsync") || fsync(fd) != 0)
+	int rc = allowed("fsync") ? 0 : -1;
+
+	if (rc == 0)
+		do
+			rc = fsync(fd);
+		while (rc != 0 && errno == EINTR);
+	if (rc != 0)
 		return err_sys(e, errno, "cannot sync to disk");
 	return OK;
 }
 
 int os_ftruncate(int fd, uint64_t size, struct err *e)
 {
-	if (!allowed("ftruncate") || ftruncate(fd, (off_t)size) != 0)
+	int rc = allowed("ftruncate") ? 0 : -1;
+
+	if (rc == 0)
+		do
+			rc = ftruncate(fd, (off_t)size);
+		while (rc != 0 && errno == EINTR);
+	if (rc != 0)
 		return err_sys(e, errno, "cannot truncate to %llu bytes", (unsigned long long)size);
 	return OK;
 }

@@ -1,4 +1,4 @@
-/* The io_uring of this process that was made last. */
+/* The descriptor of the io_uring of this process that was made last. */
 #ifndef TESTS_RING_DESCRIPTOR_H
 #define TESTS_RING_DESCRIPTOR_H
 
@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Or -1. (A newer libuv has some of its own, from before.) */
+/* As descriptors grow; or -1. (A newer libuv has some of its own, from before.) */
 static inline int ring_descriptor(void)
 {
 	char name[40];

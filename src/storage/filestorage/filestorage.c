@@ -132,7 +132,7 @@ static void step_here(struct errand *er)
 		fs_wake_writer(fs);
 }
 
-/* For what is better written together with what is there. Ends early when something is pushed. */
+/* For what is better written together with what is there. Ends early when that changes. */
 static void wait_for_others(struct filestorage *fs)
 {
 	bool in_time = true;

@@ -51,7 +51,7 @@ void index_set(struct index *ix, uint64_t oid, uint64_t off);
 uint64_t index_count(const struct index *ix);
 /** The largest oid present, 0 when empty. Threads: any. */
 uint64_t index_max_oid(const struct index *ix);
-/** Bytes of memory in use. */
+/** Bytes of memory in use, but for what a block of pages has left. */
 size_t index_bytes(const struct index *ix);
 
 /** All entries in oid order. Threads: the writer, or any when nothing writes, between open and

@@ -87,7 +87,7 @@ bool log_writer_step(struct log_writer *w);
 /**
  * Is it better to wait than to step? A transaction that would have a sync of its own, for its records or for its status byte, waits
  * for one that has voted just now and can share it: up to the time a sync takes, counted from that vote, as that is what it saves.
- * Returns for how many microseconds to wait for log_writer_push(), then to ask again; 0: step, as when that time is over. Threads:
+ * Returns for how many microseconds to wait to be woken, then to ask again; 0: step, as when that time is over. Threads:
  * the writer's.
  */
 uint64_t log_writer_wait_us(struct log_writer *w);
