@@ -17,6 +17,7 @@
 enum {
 	MOVED_A_CALL = 2048,
 	HANDSHAKE_CALLS = 500, /* what a TLS handshake takes */
+	TOGETHER_MIN = 3, /* connections that are worth a ring's call: two are faster one by one */
 	WORK_MAX = 1 << 20,
 };
 
@@ -387,15 +388,16 @@ static void prepare_send(struct ring_send *rs)
 static bool flush_together(struct worker *w)
 {
 	size_t n = w->n_sends;
+	bool together = n >= TOGETHER_MIN;
 	bool ok = true;
 
 	for (size_t i = 0; i < n; i++)
 		prepare_send(&w->sends[i]);
 	w->n_sends = 0;
-	if (n > 1)
+	if (together)
 		ok = send_ring_go(w->ring, w->sends, n);
 	for (size_t i = 0; i < n; i++) {
-		bool tried = n > 1 && w->sends[i].result != -ECANCELED;
+		bool tried = together && w->sends[i].result != -ECANCELED;
 
 		conn_flush(w->sends[i].owner, tried ? &w->sends[i] : NULL);
 	}
