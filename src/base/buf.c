@@ -42,7 +42,7 @@ static bool grow(struct buf *b, size_t need)
 	return true;
 }
 
-uint8_t *buf_reserve(struct buf *b, size_t n)
+uint8_t *buf_grow(struct buf *b, size_t n)
 {
 	size_t need = b->len + n;
 
@@ -55,29 +55,9 @@ uint8_t *buf_reserve(struct buf *b, size_t n)
 	return b->data + b->len;
 }
 
-void buf_put(struct buf *b, const void *data, size_t n)
-{
-	uint8_t *p = n ? buf_reserve(b, n) : NULL;
-
-	if (p) {
-		memcpy(p, data, n);
-		b->len += n;
-	}
-}
-
-void buf_put_slice(struct buf *b, struct slice s)
-{
-	buf_put(b, s.data, s.len);
-}
-
 void buf_put_str(struct buf *b, const char *s)
 {
 	buf_put(b, s, strlen(s));
-}
-
-void buf_put_u8(struct buf *b, uint8_t v)
-{
-	buf_put(b, &v, 1);
 }
 
 void buf_put_be16(struct buf *b, uint16_t v)

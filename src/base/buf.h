@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/compiler.h"
 #include "base/slice.h"
@@ -29,19 +30,45 @@ void buf_free(struct buf *b);
 void buf_reset(struct buf *b);
 /** As buf_reset(), but give memory above @keep bytes back. */
 void buf_shrink(struct buf *b, size_t keep);
+/** As buf_reserve(), where there may be no room yet. */
+uint8_t *buf_grow(struct buf *b, size_t n);
 /** Make room for @n more bytes and return where they go; NULL sets the failure.
  * The caller writes and then calls buf_advance(). */
-uint8_t *buf_reserve(struct buf *b, size_t n);
+static inline uint8_t *buf_reserve(struct buf *b, size_t n)
+{
+	size_t need = b->len + n;
+	bool fits = !b->failed && need >= n && need <= b->room && (!b->max || need <= b->max);
+
+	return fits ? b->data + b->len : buf_grow(b, n);
+}
 /** Count @n reserved bytes as written. */
 static inline void buf_advance(struct buf *b, size_t n)
 {
 	b->len += n;
 }
 
-void buf_put(struct buf *b, const void *data, size_t n);
-void buf_put_slice(struct buf *b, struct slice s);
+/* Inline, as replies are written with them piece by piece. */
+static inline void buf_put(struct buf *b, const void *data, size_t n)
+{
+	uint8_t *p = n ? buf_reserve(b, n) : NULL;
+
+	if (p) {
+		memcpy(p, data, n);
+		b->len += n;
+	}
+}
+
+static inline void buf_put_slice(struct buf *b, struct slice s)
+{
+	buf_put(b, s.data, s.len);
+}
+
+static inline void buf_put_u8(struct buf *b, uint8_t v)
+{
+	buf_put(b, &v, 1);
+}
+
 void buf_put_str(struct buf *b, const char *s);
-void buf_put_u8(struct buf *b, uint8_t v);
 void buf_put_be16(struct buf *b, uint16_t v);
 void buf_put_be32(struct buf *b, uint32_t v);
 void buf_put_be64(struct buf *b, uint64_t v);

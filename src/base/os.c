@@ -146,12 +146,11 @@ void os_begin_sync(int fd, uint64_t off, uint64_t n)
 
 int os_fdatasync(int fd, struct err *e)
 {
-	int rc = allowed("fdatasync") ? 0 : -1;
+	int rc;
 
-	if (rc == 0)
-		do
-			rc = fdatasync(fd);
-		while (rc != 0 && errno == EINTR);
+	do
+		rc = allowed("fdatasync") ? fdatasync(fd) : -1;
+	while (rc != 0 && errno == EINTR);
 	if (rc != 0)
 		return err_sys(e, errno, "cannot sync data to disk");
 	return OK;
@@ -159,12 +158,11 @@ int os_fdatasync(int fd, struct err *e)
 
 int os_fsync(int fd, struct err *e)
 {
-	int rc = allowed("fsync") ? 0 : -1;
+	int rc;
 
-	if (rc == 0)
-		do
-			rc = fsync(fd);
-		while (rc != 0 && errno == EINTR);
+	do
+		rc = allowed("fsync") ? fsync(fd) : -1;
+	while (rc != 0 && errno == EINTR);
 	if (rc != 0)
 		return err_sys(e, errno, "cannot sync to disk");
 	return OK;
@@ -172,12 +170,11 @@ int os_fsync(int fd, struct err *e)
 
 int os_ftruncate(int fd, uint64_t size, struct err *e)
 {
-	int rc = allowed("ftruncate") ? 0 : -1;
+	int rc;
 
-	if (rc == 0)
-		do
-			rc = ftruncate(fd, (off_t)size);
-		while (rc != 0 && errno == EINTR);
+	do
+		rc = allowed("ftruncate") ? ftruncate(fd, (off_t)size) : -1;
+	while (rc != 0 && errno == EINTR);
 	if (rc != 0)
 		return err_sys(e, errno, "cannot truncate to %llu bytes", (unsigned long long)size);
 	return OK;

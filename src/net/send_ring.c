@@ -54,11 +54,12 @@ static void prepare(struct send_ring *r, struct ring_send *s)
 	int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
 
 	s->result = -ECANCELED;
-	s->msg = (struct msghdr){ .msg_iov = s->iov, .msg_iovlen = (size_t)s->n_iov };
-	if (s->n_iov == 1)
+	if (s->n_iov == 1) {
 		io_uring_prep_send(sqe, s->fd, s->iov[0].iov_base, s->iov[0].iov_len, flags);
-	else
+	} else {
+		s->msg = (struct msghdr){ .msg_iov = s->iov, .msg_iovlen = (size_t)s->n_iov };
 		io_uring_prep_sendmsg(sqe, s->fd, &s->msg, (unsigned)flags);
+	}
 	io_uring_sqe_set_data(sqe, s);
 }
 

@@ -58,29 +58,34 @@ static void dispatch_message(struct session *s, const struct message *m)
 /* What message_decode() and the table lead to, for the call that is made most. */
 static void dispatch_load(struct session *s, const struct load_call *c)
 {
-	struct request r = { .session = s, .method = find_method(slice_str("loadBefore")) };
+	struct request r = { .session = s, .method = &methods[METHODS_LOAD_BEFORE] };
 
 	load_call_reply_id(c, &r.id);
 	s->requests++;
 	load_before(&r, c->oid, c->tid);
 }
 
-void dispatch(struct session *s, struct slice content)
+static void dispatch_any(struct session *s, struct slice content)
 {
 	struct hub *h = s->hub;
 	struct err e = ERR_INIT;
-	struct load_call c;
 	struct message m;
 
-	if (s->state == SESSION_REGISTERED && load_call_take(content, s->encoding, &c)) {
-		dispatch_load(s, &c);
-		return;
-	}
 	if (message_decode(content, s->encoding, &h->arena, &m, &e) != OK)
 		session_fail(s, "cannot decode a message of %zu bytes: %s", content.len, e.text);
 	else if (!m.keep_alive)
 		dispatch_message(s, &m);
 	arena_reset(&h->arena);
+}
+
+void dispatch(struct session *s, struct slice content)
+{
+	struct load_call c;
+
+	if (s->state == SESSION_REGISTERED && load_call_take(content, s->encoding, &c))
+		dispatch_load(s, &c);
+	else
+		dispatch_any(s, content);
 }
 
 static const char *type_name(const struct val *v)

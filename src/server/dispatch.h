@@ -31,6 +31,8 @@ struct method {
 	const char *doc; /* an anchor in docs/protocol.md */
 };
 
+enum { METHODS_LOAD_BEFORE = 0 }; /* where it stands */
+
 /** Every method of the protocol; methods.c. */
 extern const struct method methods[];
 extern const size_t n_methods;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/bigendian.h"
+#include "base/compiler.h"
 
 /* A string literal's bytes without the zero at its end. */
 #define BYTES(text)                                                                                \
@@ -27,7 +28,7 @@ static const struct form forms[] = {
 		BYTES("\xc2\xaaloadBefore\x92"), BYTES("") },
 };
 
-static bool take(struct slice *in, struct slice expected)
+ALWAYS_INLINE static bool take(struct slice *in, struct slice expected)
 {
 	if (in->len < expected.len || memcmp(in->data, expected.data, expected.len) != 0)
 		return false;
@@ -35,7 +36,7 @@ static bool take(struct slice *in, struct slice expected)
 	return true;
 }
 
-static bool take_id8(struct slice *in, const struct form *f, uint64_t *ret)
+ALWAYS_INLINE static bool take_id8(struct slice *in, const struct form *f, uint64_t *ret)
 {
 	if (!take(in, f->id8) || in->len < 8)
 		return false;
@@ -45,7 +46,7 @@ static bool take_id8(struct slice *in, const struct form *f, uint64_t *ret)
 }
 
 /* Bytes of the number from 0 on that @in begins with; 0: none. */
-static size_t number_len(struct slice in, enum encoding encoding)
+ALWAYS_INLINE static size_t number_len(struct slice in, enum encoding encoding)
 {
 	uint8_t first = in.len ? in.data[0] : 0xff;
 
@@ -65,7 +66,7 @@ static size_t number_len(struct slice in, enum encoding encoding)
 	}
 }
 
-static bool take_id(struct slice *in, const struct form *f, enum encoding encoding)
+ALWAYS_INLINE static bool take_id(struct slice *in, const struct form *f, enum encoding encoding)
 {
 	size_t n = number_len(*in, encoding);
 	uint64_t id;
@@ -79,9 +80,10 @@ static bool take_id(struct slice *in, const struct form *f, enum encoding encodi
 	return true;
 }
 
-bool load_call_take(struct slice content, enum encoding encoding, struct load_call *ret)
+/* Inline, for each encoding: the processor compares with constants then. */
+ALWAYS_INLINE static bool take_call(
+	struct slice content, const struct form *f, enum encoding encoding, struct load_call *ret)
 {
-	const struct form *f = &forms[encoding];
 	const uint8_t *id;
 
 	if (!take(&content, f->start))
@@ -92,6 +94,12 @@ bool load_call_take(struct slice content, enum encoding encoding, struct load_ca
 	ret->id = slice_of(id, (size_t)(content.data - id));
 	return take(&content, f->call) && take_id8(&content, f, &ret->oid) &&
 	       take_id8(&content, f, &ret->tid) && take(&content, f->end) && content.len == 0;
+}
+
+bool load_call_take(struct slice content, enum encoding encoding, struct load_call *ret)
+{
+	return encoding == ENC_PICKLE ? take_call(content, &forms[ENC_PICKLE], ENC_PICKLE, ret)
+				      : take_call(content, &forms[ENC_MSGPACK], ENC_MSGPACK, ret);
 }
 
 void load_call_reply_id(const struct load_call *c, struct reply_id *ret)

@@ -115,6 +115,46 @@ static void test_many(void **state)
 	index_free(ix);
 }
 
+static void check_many(const struct index *ix, const uint64_t *oids, size_t n)
+{
+	uint64_t offs[INDEX_MANY];
+
+	index_get_many(ix, oids, n, offs);
+	for (size_t i = 0; i < n; i++)
+		assert_true(offs[i] == index_get(ix, oids[i]));
+}
+
+/* Those that are there and those that are not, in pages and in the hash; the largest has a place of its own. */
+static void test_get_many(void **state)
+{
+	enum { N = 30000 };
+	struct index *ix = index_new();
+	uint64_t oids[INDEX_MANY] = { 1, UINT64_MAX, 2, UINT64_MAX - 1 };
+	uint64_t offs[INDEX_MANY];
+	unsigned seed = 7;
+
+	check_many(ix, oids, 4);
+	for (uint64_t i = 0; i < N; i++)
+		set(ix, nth_oid(i, &seed), i + 1);
+	for (uint64_t i = 1; i < 128; i++)
+		set(ix, UINT64_MAX - i, i);
+	set(ix, UINT64_MAX, 77);
+	index_get_many(ix, oids, 4, offs);
+	assert_int_equal(offs[0], 0); /* 1 % 3: another oid was set */
+	assert_int_equal(offs[1], 77);
+	assert_int_equal(offs[3], 1);
+	seed = 7;
+	for (uint64_t i = 0; i < N; i += INDEX_MANY / 2) {
+		for (uint64_t k = 0; k < INDEX_MANY; k += 2) {
+			oids[k] = nth_oid(i + k / 2, &seed);
+			oids[k + 1] = oids[k] + 1;
+		}
+		check_many(ix, oids, INDEX_MANY - i % 3);
+	}
+	check_many(ix, oids, 0);
+	index_free(ix);
+}
+
 /* Bytes an object after each of many sizes, the fixed part left aside. */
 static double worst_ratio(uint64_t (*oid_of)(uint64_t n, unsigned *seed))
 {
@@ -303,6 +343,7 @@ int main(void)
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_prepared_is_not_there),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_get_many),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_readers),
 		cmocka_unit_test(test_no_memory),

@@ -430,6 +430,8 @@ void fs_load(struct storage *s, struct load_req *r)
 		load_cold(fs, r);
 }
 
+_Static_assert((int)STORAGE_PREFETCH_MAX <= (int)INDEX_MANY, "they are looked up together");
+
 /* Their entries in the index first, all of them, and when these are there the beginnings of their records. */
 void fs_prefetch(struct storage *s, const uint64_t *oids, size_t n)
 {
@@ -440,16 +442,11 @@ void fs_prefetch(struct storage *s, const uint64_t *oids, size_t n)
 		data_file_return();
 		return;
 	}
-	for (size_t i = 0; i < n; i++)
-		index_prefetch_range(d->index, oids[i]);
-	for (size_t i = 0; i < n; i++)
-		index_prefetch(d->index, oids[i]);
 	ahead.of = d;
 	ahead.n = n;
 	ahead.next = 0;
-	for (size_t i = 0; i < n; i++)
-		ahead.off[i] = index_get(
-			d->index, oids[i]); /* 0, the file's beginning, where there is none */
+	index_get_many(
+		d->index, oids, n, ahead.off); /* 0, the file's beginning, where there is none */
 	ops->prefetch(d->disk, PREFETCH_FIRST, ahead.off, n);
 	prefetch_next(d);
 	data_file_return();

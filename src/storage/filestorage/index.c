@@ -114,10 +114,10 @@ static size_t directory_bytes(uint32_t depth)
 
 /* --- pages --- */
 
-static struct page *find_page(const struct index *ix, uint64_t range)
+static struct page *find_hashed(const struct index *ix, uint64_t range, uint64_t hash)
 {
 	struct page_table *t = atomic_load_explicit(&ix->pages, memory_order_acquire);
-	uint64_t i = hash_range(ix, range) & t->mask;
+	uint64_t i = hash & t->mask;
 
 	for (;; i = (i + 1) & t->mask) {
 		uint64_t key = load_seq(&t->slots[i].key);
@@ -127,6 +127,11 @@ static struct page *find_page(const struct index *ix, uint64_t range)
 		if (key == 0)
 			return NULL;
 	}
+}
+
+static struct page *find_page(const struct index *ix, uint64_t range)
+{
+	return find_hashed(ix, range, hash_range(ix, range));
 }
 
 static void table_put(
@@ -521,23 +526,29 @@ uint64_t index_get(const struct index *ix, uint64_t oid)
 	return page ? load_seq(&page->off[oid % PAGE_OIDS]) : 0;
 }
 
-void index_prefetch_range(const struct index *ix, uint64_t oid)
+void index_get_many(const struct index *ix, const uint64_t *oids, size_t n, uint64_t *ret_offs)
 {
 	const struct page_table *t = atomic_load_explicit(&ix->pages, memory_order_acquire);
+	const struct page *pages[INDEX_MANY];
+	uint64_t hashes[INDEX_MANY];
 
-	__builtin_prefetch(&t->slots[hash_range(ix, oid >> PAGE_BITS) & t->mask]);
-}
-
-void index_prefetch(const struct index *ix, uint64_t oid)
-{
-	uint64_t range = oid >> PAGE_BITS;
-	struct page *page = find_page(ix, range);
-
-	if (page)
-		__builtin_prefetch(&page->off[oid % PAGE_OIDS]);
-	else
-		__builtin_prefetch(
-			&find_segment(ix, hash_range(ix, range))->slots[first_slot(oid)]);
+	CHECK(n <= INDEX_MANY);
+	for (size_t i = 0; i < n; i++) {
+		hashes[i] = hash_range(ix, oids[i] >> PAGE_BITS);
+		__builtin_prefetch(&t->slots[hashes[i] & t->mask]);
+	}
+	for (size_t i = 0; i < n; i++) {
+		pages[i] = find_hashed(ix, oids[i] >> PAGE_BITS, hashes[i]);
+		if (pages[i])
+			__builtin_prefetch(&pages[i]->off[oids[i] % PAGE_OIDS]);
+		else
+			__builtin_prefetch(
+				&find_segment(ix, hashes[i])->slots[first_slot(oids[i])]);
+	}
+	for (size_t i = 0; i < n; i++)
+		ret_offs[i] = pages[i] && oids[i] != UINT64_MAX
+				      ? load_seq(&pages[i]->off[oids[i] % PAGE_OIDS])
+				      : index_get(ix, oids[i]);
 }
 
 /* Room for one oid. */

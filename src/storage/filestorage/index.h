@@ -30,9 +30,10 @@ void index_free(struct index *ix);
 /** Offset, or 0 when there is none. Threads: any, no lock. */
 uint64_t index_get(const struct index *ix, uint64_t oid);
 
-/** Let the processor fetch what index_get() will look at, as far as that is known at once. Threads: any, no lock. */
-void index_prefetch_range(const struct index *ix, uint64_t oid);
-void index_prefetch(const struct index *ix, uint64_t oid);
+enum { INDEX_MANY = 32 };
+
+/** As index_get() for @n oids, at most INDEX_MANY: the processor fetches what it looks at for all of them together. */
+void index_get_many(const struct index *ix, const uint64_t *oids, size_t n, uint64_t *ret_offs);
 
 /**
  * The smallest oid present that is not smaller than @oid. In a dense range that is a look at its page;
