@@ -103,11 +103,21 @@ static void begin(struct message_writer *w, struct buf *out, enum encoding encod
 	enc_tuple(&w->enc, 4);
 }
 
+/* What nearly all replies have between the id and the result: MESSAGE_REPLY, ".reply". */
+static const struct slice usual[] = {
+	[ENC_PICKLE] = { (const uint8_t *)"K\0X\6\0\0\0.reply", 13 },
+	[ENC_MSGPACK] = { (const uint8_t *)"\0\xa6.reply", 8 },
+};
+
 void message_reply(struct message_writer *w, struct buf *out, enum encoding encoding,
 	const struct reply_id *id, enum message_flag flag)
 {
 	begin(w, out, encoding);
 	enc_raw(&w->enc, slice_of(id->bytes, id->len));
+	if (flag == MESSAGE_REPLY) {
+		enc_raw(&w->enc, usual[encoding]);
+		return;
+	}
 	enc_int(&w->enc, flag);
 	enc_str(&w->enc, slice_str(".reply"));
 }
