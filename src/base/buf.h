@@ -30,14 +30,13 @@ void buf_free(struct buf *b);
 void buf_reset(struct buf *b);
 /** As buf_reset(), but give memory above @keep bytes back. */
 void buf_shrink(struct buf *b, size_t keep);
-/** As buf_reserve(), where there may be no room yet. */
+/** What buf_reserve() does when there is no room; call that. */
 uint8_t *buf_grow(struct buf *b, size_t n);
 /** Make room for @n more bytes and return where they go; NULL sets the failure.
  * The caller writes and then calls buf_advance(). */
 static inline uint8_t *buf_reserve(struct buf *b, size_t n)
 {
-	size_t need = b->len + n;
-	bool fits = !b->failed && need >= n && need <= b->room && (!b->max || need <= b->max);
+	bool fits = !b->failed && n <= b->room - b->len && (!b->max || b->len + n <= b->max);
 
 	return fits ? b->data + b->len : buf_grow(b, n);
 }

@@ -31,12 +31,11 @@ static int allowed(const char *call)
 
 int os_open(const char *path, int flags, int *ret_fd, struct err *e)
 {
-	int fd = -1;
+	int fd;
 
-	if (allowed("open"))
-		do
-			fd = open(path, flags | O_CLOEXEC, 0666);
-		while (fd < 0 && errno == EINTR);
+	do
+		fd = allowed("open") ? open(path, flags | O_CLOEXEC, 0666) : -1;
+	while (fd < 0 && errno == EINTR);
 	if (fd < 0)
 		return err_sys(e, errno, "cannot open '%s'", path);
 	*ret_fd = fd;
@@ -46,10 +45,12 @@ int os_open(const char *path, int flags, int *ret_fd, struct err *e)
 int os_open_unnamed(const char *dir, int *ret_fd, struct err *e)
 {
 	char name[PATH_MAX];
-	int fd = -1;
+	int fd;
 
-	if (allowed("open"))
-		fd = open(dir, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600);
+	do
+		fd = allowed("open") ? open(dir, O_TMPFILE | O_RDWR | O_EXCL | O_CLOEXEC, 0600)
+				     : -1;
+	while (fd < 0 && errno == EINTR);
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOSYS)) {
 		snprintf(name, sizeof(name), "%s/zkzeo-XXXXXX", dir);
 		fd = mkostemp(name, O_CLOEXEC);
@@ -92,12 +93,11 @@ int os_pread(int fd, void *p, size_t n, uint64_t off, size_t *ret_n, struct err 
 int os_pread_nowait(int fd, void *p, size_t n, uint64_t off, size_t *ret_n, struct err *e)
 {
 	struct iovec iov = { p, n };
-	ssize_t r = -1;
+	ssize_t r;
 
-	if (allowed("preadv2"))
-		do
-			r = preadv2(fd, &iov, 1, (off_t)off, RWF_NOWAIT);
-		while (r < 0 && errno == EINTR);
+	do
+		r = allowed("preadv2") ? preadv2(fd, &iov, 1, (off_t)off, RWF_NOWAIT) : -1;
+	while (r < 0 && errno == EINTR);
 	if (r >= 0) {
 		*ret_n = (size_t)r;
 		return OK;
@@ -182,12 +182,12 @@ int os_ftruncate(int fd, uint64_t size, struct err *e)
 
 int os_reserve(int fd, uint64_t off, uint64_t n, struct err *e)
 {
-	int r = -1;
+	int r;
 
-	if (allowed("fallocate"))
-		do
-			r = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)n);
-		while (r < 0 && errno == EINTR);
+	do
+		r = allowed("fallocate") ? fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)n)
+					 : -1;
+	while (r < 0 && errno == EINTR);
 	if (r == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
 		return OK;
 	return err_sys(e, errno, "cannot reserve %llu bytes", (unsigned long long)n);

@@ -58,8 +58,8 @@ uint64_t os_process_cpu_us(void);
 MUST_CHECK int os_sync_dir_of(const char *path, struct err *e);
 
 /** Fault injection (tests only): when set, asked before each call with its name
- * ("pwrite", "fdatasync" ...); a value other than 0 is the errno the call fails with. EINTR: it was interrupted, and is
- * asked about again where it is repeated. */
+ * ("pwrite", "fdatasync" ...); a value other than 0 is the errno the call fails with. After EINTR it is
+ * asked again, as interrupted calls are repeated. */
 extern int (*os_fault_hook)(const char *call);
 
 #endif

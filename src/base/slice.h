@@ -12,6 +12,12 @@ struct slice {
 	size_t len;
 };
 
+/** The bytes of a string literal, which may hold zeros, for constants. */
+#define SLICE_INIT(text)                                                                           \
+	{                                                                                          \
+		(const uint8_t *)(text), sizeof(text) - 1                                          \
+	}
+
 static inline struct slice slice_of(const void *data, size_t len)
 {
 	return (struct slice){ data, len };

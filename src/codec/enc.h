@@ -48,7 +48,7 @@ void enc_str(struct enc *en, struct slice utf8);
 /** 8 bytes, big-endian: an oid or a tid. */
 void enc_id(struct enc *en, uint64_t id);
 
-/** One value that is encoded already, without pickle's PROTO and STOP. */
+/** Values that are encoded already, without pickle's PROTO and STOP. */
 void enc_raw(struct enc *en, struct slice encoded);
 
 /** Open a container of exactly @n items (a dict: @n pairs, keys and values in turn); each is

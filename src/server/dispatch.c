@@ -58,7 +58,7 @@ static void dispatch_message(struct session *s, const struct message *m)
 /* What message_decode() and the table lead to, for the call that is made most. */
 static void dispatch_load(struct session *s, const struct load_call *c)
 {
-	struct request r = { .session = s, .method = &methods[METHODS_LOAD_BEFORE] };
+	struct request r = { .session = s, .method = &methods[LOAD_BEFORE_ROW] };
 
 	load_call_reply_id(c, &r.id);
 	s->requests++;

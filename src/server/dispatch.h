@@ -31,7 +31,9 @@ struct method {
 	const char *doc; /* an anchor in docs/protocol.md */
 };
 
-enum { METHODS_LOAD_BEFORE = 0 }; /* where it stands */
+enum {
+	LOAD_BEFORE_ROW = 0
+}; /* in methods[]: dispatch() takes it without a search; the others follow it */
 
 /** Every method of the protocol; methods.c. */
 extern const struct method methods[];

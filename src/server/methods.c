@@ -3,7 +3,7 @@
 #include "server/dispatch.h"
 
 const struct method methods[] = {
-	[METHODS_LOAD_BEFORE] = { "loadBefore", 2, 2, 0, handle_load_before, "loads" },
+	[LOAD_BEFORE_ROW] = { "loadBefore", 2, 2, 0, handle_load_before, "loads" },
 	{ "storea", 4, 4, METHOD_WRITES, handle_storea, "commit" },
 	{ "register", 2, 2, METHOD_BEFORE_REGISTER, handle_register, "register" },
 	{ "get_info", 0, 0, 0, handle_get_info, "get_info" },

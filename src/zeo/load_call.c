@@ -5,12 +5,6 @@
 #include "base/bigendian.h"
 #include "base/compiler.h"
 
-/* A string literal's bytes without the zero at its end. */
-#define BYTES(text)                                                                                \
-	{                                                                                          \
-		(const uint8_t *)(text), sizeof(text) - 1                                          \
-	}
-
 /* What surrounds the id, the oid and the tid. All ids are 8 bytes, and so is a pair of them in a fixed place. */
 struct form {
 	struct slice start;
@@ -22,13 +16,13 @@ struct form {
 };
 
 static const struct form forms[] = {
-	[ENC_PICKLE] = { BYTES("\x80\x03("), BYTES(""), BYTES("C\x08"), BYTES("\x86"),
-		BYTES("\x89X\x0a\0\0\0loadBefore"), BYTES("\x86t.") },
-	[ENC_MSGPACK] = { BYTES("\x94"), BYTES("\x92"), BYTES("\xc4\x08"), BYTES(""),
-		BYTES("\xc2\xaaloadBefore\x92"), BYTES("") },
+	[ENC_PICKLE] = { SLICE_INIT("\x80\x03("), SLICE_INIT(""), SLICE_INIT("C\x08"),
+		SLICE_INIT("\x86"), SLICE_INIT("\x89X\x0a\0\0\0loadBefore"), SLICE_INIT("\x86t.") },
+	[ENC_MSGPACK] = { SLICE_INIT("\x94"), SLICE_INIT("\x92"), SLICE_INIT("\xc4\x08"),
+		SLICE_INIT(""), SLICE_INIT("\xc2\xaaloadBefore\x92"), SLICE_INIT("") },
 };
 
-ALWAYS_INLINE static bool take(struct slice *in, struct slice expected)
+static ALWAYS_INLINE bool take(struct slice *in, struct slice expected)
 {
 	if (in->len < expected.len || memcmp(in->data, expected.data, expected.len) != 0)
 		return false;
@@ -36,7 +30,7 @@ ALWAYS_INLINE static bool take(struct slice *in, struct slice expected)
 	return true;
 }
 
-ALWAYS_INLINE static bool take_id8(struct slice *in, const struct form *f, uint64_t *ret)
+static ALWAYS_INLINE bool take_id8(struct slice *in, const struct form *f, uint64_t *ret)
 {
 	if (!take(in, f->id8) || in->len < 8)
 		return false;
@@ -46,7 +40,7 @@ ALWAYS_INLINE static bool take_id8(struct slice *in, const struct form *f, uint6
 }
 
 /* Bytes of the number from 0 on that @in begins with; 0: none. */
-ALWAYS_INLINE static size_t number_len(struct slice in, enum encoding encoding)
+static ALWAYS_INLINE size_t number_len(struct slice in, enum encoding encoding)
 {
 	uint8_t first = in.len ? in.data[0] : 0xff;
 
@@ -66,7 +60,7 @@ ALWAYS_INLINE static size_t number_len(struct slice in, enum encoding encoding)
 	}
 }
 
-ALWAYS_INLINE static bool take_id(struct slice *in, const struct form *f, enum encoding encoding)
+static ALWAYS_INLINE bool take_id(struct slice *in, const struct form *f, enum encoding encoding)
 {
 	size_t n = number_len(*in, encoding);
 	uint64_t id;
@@ -80,10 +74,11 @@ ALWAYS_INLINE static bool take_id(struct slice *in, const struct form *f, enum e
 	return true;
 }
 
-/* Inline, for each encoding: the processor compares with constants then. */
-ALWAYS_INLINE static bool take_call(
-	struct slice content, const struct form *f, enum encoding encoding, struct load_call *ret)
+/* Inline, for each encoding: the form's bytes and lengths are constants then. */
+static ALWAYS_INLINE bool take_call(
+	struct slice content, enum encoding encoding, struct load_call *ret)
 {
+	const struct form *f = &forms[encoding];
 	const uint8_t *id;
 
 	if (!take(&content, f->start))
@@ -98,8 +93,8 @@ ALWAYS_INLINE static bool take_call(
 
 bool load_call_take(struct slice content, enum encoding encoding, struct load_call *ret)
 {
-	return encoding == ENC_PICKLE ? take_call(content, &forms[ENC_PICKLE], ENC_PICKLE, ret)
-				      : take_call(content, &forms[ENC_MSGPACK], ENC_MSGPACK, ret);
+	return encoding == ENC_PICKLE ? take_call(content, ENC_PICKLE, ret)
+				      : take_call(content, ENC_MSGPACK, ret);
 }
 
 void load_call_reply_id(const struct load_call *c, struct reply_id *ret)

@@ -104,9 +104,9 @@ static void begin(struct message_writer *w, struct buf *out, enum encoding encod
 }
 
 /* What nearly all replies have between the id and the result: MESSAGE_REPLY, ".reply". */
-static const struct slice usual[] = {
-	[ENC_PICKLE] = { (const uint8_t *)"K\0X\6\0\0\0.reply", 13 },
-	[ENC_MSGPACK] = { (const uint8_t *)"\0\xa6.reply", 8 },
+static const struct slice reply_middle[] = {
+	[ENC_PICKLE] = SLICE_INIT("K\0X\6\0\0\0.reply"),
+	[ENC_MSGPACK] = SLICE_INIT("\0\xa6.reply"),
 };
 
 void message_reply(struct message_writer *w, struct buf *out, enum encoding encoding,
@@ -115,7 +115,7 @@ void message_reply(struct message_writer *w, struct buf *out, enum encoding enco
 	begin(w, out, encoding);
 	enc_raw(&w->enc, slice_of(id->bytes, id->len));
 	if (flag == MESSAGE_REPLY) {
-		enc_raw(&w->enc, usual[encoding]);
+		enc_raw(&w->enc, reply_middle[encoding]);
 		return;
 	}
 	enc_int(&w->enc, flag);

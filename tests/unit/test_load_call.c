@@ -48,6 +48,9 @@ static void check_reply_id(enum encoding encoding, const struct load_call *c, co
 	assert_int_equal(
 		message_decode(slice_of(b.data + 4, b.len - 4), encoding, &arena, &m, &e), OK);
 	assert_true(val_equal(m.id, id));
+	assert_true(slice_is(m.name, ".reply"));
+	assert_false(m.async);
+	assert_int_equal(m.n_args, 0);
 	buf_free(&b);
 }
 

@@ -430,7 +430,7 @@ void fs_load(struct storage *s, struct load_req *r)
 		load_cold(fs, r);
 }
 
-_Static_assert((int)STORAGE_PREFETCH_MAX <= (int)INDEX_MANY, "they are looked up together");
+_Static_assert((int)STORAGE_PREFETCH_MAX <= (int)INDEX_GET_MANY_MAX, "they are looked up together");
 
 /* Their entries in the index first, all of them, and when these are there the beginnings of their records. */
 void fs_prefetch(struct storage *s, const uint64_t *oids, size_t n)

@@ -114,6 +114,7 @@ static size_t directory_bytes(uint32_t depth)
 
 /* --- pages --- */
 
+/* @hash: of @range. */
 static struct page *find_hashed(const struct index *ix, uint64_t range, uint64_t hash)
 {
 	struct page_table *t = atomic_load_explicit(&ix->pages, memory_order_acquire);
@@ -507,32 +508,40 @@ static bool try_segment(const struct index *ix, uint64_t hash, uint64_t oid, uin
 	return *ret_off || find_segment(ix, hash) == s;
 }
 
-uint64_t index_get(const struct index *ix, uint64_t oid)
+/* @page: of its range, NULL when there was none a moment ago. */
+static uint64_t get_hashed(
+	const struct index *ix, uint64_t oid, uint64_t hash, const struct page *page)
 {
-	uint64_t range = oid >> PAGE_BITS;
 	uint64_t off = 0;
-	struct page *page;
 
 	if (oid == UINT64_MAX)
 		return load_seq(&ix->last_oid_off);
-	page = find_page(ix, range);
 	if (!page) {
-		while (!try_segment(ix, hash_range(ix, range), oid, &off))
+		while (!try_segment(ix, hash, oid, &off))
 			;
 		if (off)
 			return off;
-		page = find_page(ix, range); /* it may have left the hash for a page */
+		page = find_hashed(
+			ix, oid >> PAGE_BITS, hash); /* it may have left the hash for a page */
 	}
 	return page ? load_seq(&page->off[oid % PAGE_OIDS]) : 0;
+}
+
+uint64_t index_get(const struct index *ix, uint64_t oid)
+{
+	uint64_t range = oid >> PAGE_BITS;
+	uint64_t hash = hash_range(ix, range);
+
+	return get_hashed(ix, oid, hash, find_hashed(ix, range, hash));
 }
 
 void index_get_many(const struct index *ix, const uint64_t *oids, size_t n, uint64_t *ret_offs)
 {
 	const struct page_table *t = atomic_load_explicit(&ix->pages, memory_order_acquire);
-	const struct page *pages[INDEX_MANY];
-	uint64_t hashes[INDEX_MANY];
+	const struct page *pages[INDEX_GET_MANY_MAX];
+	uint64_t hashes[INDEX_GET_MANY_MAX];
 
-	CHECK(n <= INDEX_MANY);
+	CHECK(n <= INDEX_GET_MANY_MAX);
 	for (size_t i = 0; i < n; i++) {
 		hashes[i] = hash_range(ix, oids[i] >> PAGE_BITS);
 		__builtin_prefetch(&t->slots[hashes[i] & t->mask]);
@@ -546,9 +555,7 @@ void index_get_many(const struct index *ix, const uint64_t *oids, size_t n, uint
 				&find_segment(ix, hashes[i])->slots[first_slot(oids[i])]);
 	}
 	for (size_t i = 0; i < n; i++)
-		ret_offs[i] = pages[i] && oids[i] != UINT64_MAX
-				      ? load_seq(&pages[i]->off[oids[i] % PAGE_OIDS])
-				      : index_get(ix, oids[i]);
+		ret_offs[i] = get_hashed(ix, oids[i], hashes[i], pages[i]);
 }
 
 /* Room for one oid. */

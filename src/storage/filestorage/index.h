@@ -30,9 +30,10 @@ void index_free(struct index *ix);
 /** Offset, or 0 when there is none. Threads: any, no lock. */
 uint64_t index_get(const struct index *ix, uint64_t oid);
 
-enum { INDEX_MANY = 32 };
+enum { INDEX_GET_MANY_MAX = 32 };
 
-/** As index_get() for @n oids, at most INDEX_MANY: the processor fetches what it looks at for all of them together. */
+/** index_get() for each of @n oids, at most INDEX_GET_MANY_MAX; what that looks at in memory is fetched for all of them together.
+ * Each offset is that of some moment during the call, not all of the same. Threads: any, no lock. */
 void index_get_many(const struct index *ix, const uint64_t *oids, size_t n, uint64_t *ret_offs);
 
 /**
