@@ -15,7 +15,7 @@ struct slice {
 /** The bytes of a string literal, which may hold zeros, for constants. */
 #define SLICE_INIT(text)                                                                           \
 	{                                                                                          \
-		(const uint8_t *)(text), sizeof(text) - 1                                          \
+		(const uint8_t *)("" text), sizeof("" text) - 1                                    \
 	}
 
 static inline struct slice slice_of(const void *data, size_t len)
