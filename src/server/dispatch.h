@@ -31,9 +31,8 @@ struct method {
 	const char *doc; /* an anchor in docs/protocol.md */
 };
 
-enum {
-	LOAD_BEFORE_ROW = 0
-}; /* in methods[]: dispatch() takes it without a search; the others follow it */
+/* Of methods[]: dispatch() takes it without a search; the others follow it. */
+enum { LOAD_BEFORE_ROW = 0 };
 
 /** Every method of the protocol; methods.c. */
 extern const struct method methods[];

@@ -445,8 +445,8 @@ void fs_prefetch(struct storage *s, const uint64_t *oids, size_t n)
 	ahead.of = d;
 	ahead.n = n;
 	ahead.next = 0;
-	index_get_many(
-		d->index, oids, n, ahead.off); /* 0, the file's beginning, where there is none */
+	/* 0, the file's beginning, where there is none */
+	index_get_many(d->index, oids, n, ahead.off);
 	ops->prefetch(d->disk, PREFETCH_FIRST, ahead.off, n);
 	prefetch_next(d);
 	data_file_return();

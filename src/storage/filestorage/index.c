@@ -521,8 +521,8 @@ static uint64_t get_hashed(
 			;
 		if (off)
 			return off;
-		page = find_hashed(
-			ix, oid >> PAGE_BITS, hash); /* it may have left the hash for a page */
+		/* it may have left the hash for a page */
+		page = find_hashed(ix, oid >> PAGE_BITS, hash);
 	}
 	return page ? load_seq(&page->off[oid % PAGE_OIDS]) : 0;
 }
