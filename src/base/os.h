@@ -59,7 +59,7 @@ MUST_CHECK int os_sync_dir_of(const char *path, struct err *e);
 
 /** Fault injection (tests only): when set, asked before each call with its name
  * ("pwrite", "fdatasync" ...); a value other than 0 is the errno the call fails with. After EINTR it is
- * asked again where the call is repeated: those that may sleep. */
+ * asked again where the call is repeated. */
 extern int (*os_fault_hook)(const char *call);
 
 #endif
